@@ -1,0 +1,86 @@
+"""The command line: parses words, calls the rooms, prints. The only place that prints.
+
+`main` turns errors into one line on stderr and an exit code. Commands are imported when they are called, so that
+`modelpack --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from modelpack import __version__
+from modelpack.errors import ModelpackError
+
+# command -> (module, attribute, one-line help); the help stands here so that --help imports no command
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("modelpack.cli.init", "init", "Scaffold a model: model.yaml, gate, Deployment, Canary."),
+    "build": ("modelpack.cli.package", "build", "Package a model version as a model container."),
+    "push": ("modelpack.cli.package", "push", "Push a built model container, streaming from its source."),
+    "inspect": ("modelpack.cli.package", "inspect", "Show what a reference holds."),
+    "verify": ("modelpack.cli.package", "verify", "Check every byte of a model container against its digests."),
+    "pull": ("modelpack.cli.package", "pull", "Write a model's files into a folder."),
+    "bump": ("modelpack.cli.git", "bump", "Name a model version in Git: one line, one commit."),
+    "rollback": ("modelpack.cli.git", "rollback", "Return to the version before, in a new commit."),
+    "settle": ("modelpack.cli.git", "settle", "After a failed rollout, make Git say what serves."),
+    "rehearse": ("modelpack.cli.rehearse", "rehearse", "Run a rollout on this machine, gate and traffic included."),
+    "gate": ("modelpack.cli.gate", "gate", "Serve the metrics checker that Flagger asks."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="modelpack")
+def cli() -> None:
+    """Deliver trained models the way good teams deliver code.
+
+    \b
+    Examples:
+      modelpack build model-images/mpg --version v2 --push
+      modelpack bump registry.example.com/models/mpg:v2 --repo git@example.com:team/serving.git
+      modelpack rehearse --repo . --traffic model-images/mpg/traffic.jsonl --speed 10
+
+    Exit codes: 0 ok, 1 a bug, 2 usage or input, 3 not found, 4 refused, 5 remote failed, 6 integrity,
+    7 rolled back, 8 inconclusive, 130 interrupted.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run a command and exit with its code."""
+    try:
+        code = cli.main(args=args, prog_name="modelpack", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ModelpackError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,142 @@
+"""`model-images/<name>/model.yaml`: what a model is called, where it comes from, and what a bump rewrites."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from modelpack.errors import InputError, NotFoundError
+from modelpack.fields import Fields, read
+from modelpack.reference import Reference
+
+API_VERSION = "modelpack.dev/v1"
+VERSION_PLACEHOLDER = "{version}"
+DEFAULT_BASE = "none"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}")  # a tag of 128 less the suffix -modelpack
+
+
+@dataclass(frozen=True)
+class Copy:
+    """How the model container copies: from `source` in the image to `to`, a mounted volume."""
+
+    source: str = "/models"
+    to: str = "/mnt/models"
+    verify: str = "size"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a bump rewrites: the image of one init container of one object in one file."""
+
+    file: str
+    kind: str
+    name: str
+    init_container: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A parsed model.yaml. `folder` is where relative sources start; None when it was read from Git."""
+
+    name: str
+    source: str
+    image: Reference
+    base: str
+    copy: Copy
+    targets: tuple[Target, ...]
+    folder: Path | None = None
+
+    def source_of(self, version: str) -> str:
+        """The source's location for one version: a URL, or a path (relative ones start at `folder`)."""
+        location = self.source.replace(VERSION_PLACEHOLDER, check_version(version))
+        if "://" in location or self.folder is None:
+            return location
+        return str(self.folder / location)
+
+
+def check_version(version: str) -> str:
+    """A version is a tag with room for a suffix; raises InputError for what cannot be one."""
+    if not _VERSION.fullmatch(version):
+        raise InputError(version or "version", "is not a version", "use letters, digits, dot, dash and underscore, like v2")
+    return version
+
+
+def load(path: Path) -> Definition:
+    """Read `path`, a model.yaml or the folder that holds one."""
+    file = path / "model.yaml" if path.is_dir() else path
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFoundError(file, "there is no such file", "name a folder with a model.yaml, or run modelpack init") from error
+    except OSError as error:
+        raise InputError(file, f"cannot be read: {error.strerror}") from error
+    return parse(data, str(file), file.parent.resolve())
+
+
+def parse(data: bytes, name: str, folder: Path | None = None) -> Definition:
+    """Read a model.yaml's bytes; `name` is what messages call it."""
+    fields = read(data, name)
+    fields.choice("apiVersion", [API_VERSION])
+    fields.choice("kind", ["Model"])
+    metadata = fields.mapping("metadata")
+    model = metadata.text("name")
+    if not _NAME.fullmatch(model):
+        raise metadata.error("name", f"{model!r} is not a name", "use lower case letters, digits and dashes, 63 at most")
+    metadata.done()
+    source = fields.text("source")
+    definition = Definition(
+        name=model,
+        source=source,
+        image=_image(fields),
+        base=fields.text("base", DEFAULT_BASE),
+        copy=_copy(fields.mapping("copy")),
+        targets=tuple(_target(each) for each in fields.mappings("targets")),
+        folder=folder,
+    )
+    fields.done()
+    return definition
+
+
+def _image(fields: Fields) -> Reference:
+    text = fields.text("image")
+    try:
+        reference = Reference.parse(text)
+    except InputError as error:
+        raise fields.error("image", str(error)) from error
+    if reference.tag or reference.digest:
+        raise fields.error("image", f"{text!r} has a tag or digest", "leave it out: the version is the tag")
+    return reference
+
+
+def _copy(fields: Fields) -> Copy:
+    copy = Copy(
+        source=fields.text("from", Copy.source),
+        to=fields.text("to", Copy.to),
+        verify=fields.choice("verify", ["size", "sha256"], Copy.verify),
+    )
+    for key, path in (("from", copy.source), ("to", copy.to)):
+        if not path.startswith("/") or ".." in PurePosixPath(path).parts or path == "/" or "\n" in path:
+            raise fields.error(key, f"{path!r} is not an absolute folder below /")
+    if PurePosixPath(copy.source) == PurePosixPath(copy.to):
+        raise fields.error("to", f"is {copy.to!r}, where the model itself is", "mount the volume somewhere else")
+    fields.done()
+    return copy
+
+
+def _target(fields: Fields) -> Target:
+    file = fields.text("file")
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise fields.error("file", f"{file!r} is not a path inside the repository")
+    target = Target(
+        file=str(path),
+        kind=fields.choice("kind", ["Deployment"], "Deployment"),
+        name=fields.text("name"),
+        init_container=fields.text("initContainer"),
+        namespace=fields.text("namespace", ""),
+    )
+    fields.done()
+    return target
