@@ -60,7 +60,9 @@ class Definition:
 def check_version(version: str) -> str:
     """A version is a tag with room for a suffix; raises InputError for what cannot be one."""
     if not _VERSION.fullmatch(version):
-        raise InputError(version or "version", "is not a version", "use letters, digits, dot, dash and underscore, like v2")
+        raise InputError(
+            version or "version", "is not a version", "use letters, digits, dot, dash and underscore, like v2"
+        )
     return version
 
 
@@ -70,7 +72,9 @@ def load(path: Path) -> Definition:
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
-        raise NotFoundError(file, "there is no such file", "name a folder with a model.yaml, or run modelpack init") from error
+        raise NotFoundError(
+            file, "there is no such file", "name a folder with a model.yaml, or run modelpack init"
+        ) from error
     except OSError as error:
         raise InputError(file, f"cannot be read: {error.strerror}") from error
     return parse(data, str(file), file.parent.resolve())
@@ -84,7 +88,9 @@ def parse(data: bytes, name: str, folder: Path | None = None) -> Definition:
     metadata = fields.mapping("metadata")
     model = metadata.text("name")
     if not _NAME.fullmatch(model):
-        raise metadata.error("name", f"{model!r} is not a name", "use lower case letters, digits and dashes, 63 at most")
+        raise metadata.error(
+            "name", f"{model!r} is not a name", "use lower case letters, digits and dashes, 63 at most"
+        )
     metadata.done()
     source = fields.text("source")
     definition = Definition(

@@ -21,7 +21,7 @@ from __future__ import annotations
 class ModelpackError(Exception):
     """Something that a user can understand and act on.
 
-    `subject` names what it happened to, `problem` says what happened, `remedy` what to do; both stay without a final dot.
+    `subject` names what it happened to, `problem` says what happened, `remedy` what to do; neither ends with a dot.
     """
 
     exit_code = 1

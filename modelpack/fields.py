@@ -28,7 +28,8 @@ class Fields:
     def __init__(self, name: str, node: yaml.MappingNode, path: str = "") -> None:
         self.name = name
         self.path = path
-        self.line = node.start_mark.line + 1
+        self.line = node.start_mark.line + 1 if node.start_mark else 1
+        self._mark = node.start_mark
         self._values: dict[str, yaml.Node] = {}
         self._key_lines: dict[str, int] = {}
         self._taken: set[str] = set()
@@ -68,7 +69,9 @@ class Fields:
     def text(self, key: str, default: str = _MISSING) -> str:
         return self._take(key, default, "a text", _text)
 
-    def number(self, key: str, default: float = _MISSING, *, low: float | None = None, high: float | None = None) -> float:
+    def number(
+        self, key: str, default: float = _MISSING, *, low: float | None = None, high: float | None = None
+    ) -> float:
         value = self._take(key, default, "a number", _number)
         if (low is not None and value < low) or (high is not None and value > high):
             raise self.error(key, f"{value:g} is not between {_bound(low)} and {_bound(high)}")
@@ -87,7 +90,9 @@ class Fields:
         value = self.text(key, default)
         if value not in options:
             near = nearest(value, options)
-            raise self.error(key, f"{value!r} is not one of {', '.join(options)}", f"did you mean {near!r}?" if near else "")
+            raise self.error(
+                key, f"{value!r} is not one of {', '.join(options)}", f"did you mean {near!r}?" if near else ""
+            )
         return value
 
     def mapping(self, key: str) -> Fields:
@@ -95,7 +100,7 @@ class Fields:
         self._taken.add(key)
         node = self._values.get(key)
         if node is None or key not in self:
-            node = yaml.MappingNode("tag:yaml.org,2002:map", [], start_mark=_Line(self._key_lines.get(key, self.line) - 1))
+            node = yaml.MappingNode("tag:yaml.org,2002:map", [], start_mark=node.start_mark if node else self._mark)
         if not isinstance(node, yaml.MappingNode):
             raise self.error(key, "is not a mapping")
         return Fields(self.name, node, f"{self.path}{key}.")
@@ -111,7 +116,9 @@ class Fields:
         found = []
         for number, item in enumerate(node.value):
             if not isinstance(item, yaml.MappingNode):
-                raise InputError(f"{self.name}:{item.start_mark.line + 1}", f"{self.path}{key}[{number}] is not a mapping")
+                raise InputError(
+                    f"{self.name}:{item.start_mark.line + 1}", f"{self.path}{key}[{number}] is not a mapping"
+                )
             found.append(Fields(self.name, item, f"{self.path}{key}[{number}]."))
         return tuple(found)
 
@@ -129,14 +136,9 @@ class Fields:
             if key not in self._taken:
                 near = nearest(key, self._taken)
                 known = ", ".join(sorted(self._taken))
-                raise self.error(key, "is not a known key", f"did you mean {near!r}?" if near else f"known here: {known}")
-
-
-class _Line:
-    """Stands for a mark where a missing mapping would be."""
-
-    def __init__(self, line: int) -> None:
-        self.line = line
+                raise self.error(
+                    key, "is not a known key", f"did you mean {near!r}?" if near else f"known here: {known}"
+                )
 
 
 def nearest(word: str, known: Any) -> str:
@@ -167,7 +169,7 @@ def _boolean(node: yaml.Node) -> bool | None:
 
 
 def compose(data: bytes | str, name: str) -> list[yaml.Node]:
-    """The documents of a YAML stream as nodes, empty ones left out; a syntax error becomes an InputError with its line."""
+    """The documents of a YAML stream as nodes, without empty ones; a syntax error is an InputError with its line."""
     try:
         return [node for node in yaml.compose_all(data, Loader=Loader) if node is not None]
     except yaml.MarkedYAMLError as error:

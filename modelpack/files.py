@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 class File:
     """One entry of a model. `path` is relative, POSIX, without `.` or `..`, and holds no newline.
 
-    `size` is in bytes (0 unless `kind` is "file"); `target` is a link's text, kept as it is. `stamp` is opaque: while it
-    stays equal, the bytes are taken to be the same (local: device, inode, size, mtime and ctime; S3: the ETag).
+    `size` is in bytes (0 unless `kind` is "file"); `target` is a link's text, kept as it is. `stamp` is opaque: while
+    it stays equal, the bytes are taken to be the same (local: device, inode, size, mtime and ctime; S3: the ETag).
     """
 
     path: str

@@ -87,7 +87,9 @@ class Descriptor:
             digest=str(value["digest"]),
             size=int(value["size"]),
             annotations=MappingProxyType({str(k): str(v) for k, v in (value.get("annotations") or {}).items()}),
-            platform=Platform(platform["os"], platform["architecture"], platform.get("variant", "")) if platform else None,
+            platform=Platform(platform["os"], platform["architecture"], platform.get("variant", ""))
+            if platform
+            else None,
             artifact_type=value.get("artifactType", ""),
         )
 

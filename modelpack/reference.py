@@ -51,7 +51,9 @@ class Reference:
                 "write registry/repository:tag in lower case, like registry.example.com/models/mpg:v2",
             )
         if colon and not _TAG.fullmatch(tag):
-            raise InputError(text, f"{tag!r} is not a tag", "use letters, digits, dot, dash and underscore, 128 at most")
+            raise InputError(
+                text, f"{tag!r} is not a tag", "use letters, digits, dot, dash and underscore, 128 at most"
+            )
         return cls(registry, repository, tag, digest)
 
     @property

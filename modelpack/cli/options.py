@@ -1,0 +1,71 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from modelpack.errors import InputError
+from modelpack.reference import Reference
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ReferenceType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """An image reference on the command line."""
+
+    name = "ref"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
+        if isinstance(value, Reference):
+            return value
+        try:
+            return Reference.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+REFERENCE = ReferenceType()
+
+json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+via_option: Callable[[F], F] = click.option(
+    "--via",
+    "via",
+    multiple=True,
+    metavar="PREFIX=oci:DIR",
+    help="Serve references that start with PREFIX from image layouts below DIR (also $MODELPACK_VIA).",
+)
+
+
+def emit(value: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print a result: the JSON object for programs, the text for people."""
+    click.echo(json.dumps(value) if as_json else text)
+
+
+def human(size: float) -> str:
+    """Bytes for people: 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+@contextmanager
+def progress(verb: str) -> Iterator[Callable[[int], None]]:
+    """A live line with bytes and rate on stderr, only where that is a terminal; yields what to tell the bytes to."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+    columns = (SpinnerColumn(), TextColumn(verb), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(verb, total=None)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,106 @@
+"""Fixtures for real servers. One that cannot find its server skips, and fails where MODELPACK_TESTS=all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.integration.servers import MissingError, docker, git_http, registry, s3
+from tests.integration.servers.process import program
+
+T = TypeVar("T")
+Folder = pytest.TempPathFactory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests that need the Docker daemon share one worker, and so one daemon."""
+    for item in items:
+        if "docker_daemon" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
+def everything_must_run() -> bool:
+    return os.environ.get("MODELPACK_TESTS") == "all"
+
+
+@contextmanager
+def available(start: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+    """Enter what `start` gives; what is missing skips the test, or fails it where everything must run."""
+    with _skipping():
+        server = start()
+        value = server.__enter__()
+    try:
+        yield value
+    finally:
+        server.__exit__(None, None, None)
+
+
+@contextmanager
+def _skipping() -> Iterator[None]:
+    try:
+        yield
+    except MissingError as missing:
+        if everything_must_run():
+            pytest.fail(f"MODELPACK_TESTS=all, but {missing}")
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(name="registry", scope="session")
+def _registry(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
+    """Debian's docker-registry, distribution 2.8. `.address` is host:port; use a repository of your own."""
+    with available(lambda: registry.registry(tmp_path_factory.mktemp("registry"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry_v3(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
+    """Distribution v3."""
+    with available(lambda: registry.registry(tmp_path_factory.mktemp("registry-v3"), v3=True)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry_login(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
+    """Distribution v3 that asks for `.user` and `.password` (HTTP basic)."""
+    with available(lambda: registry.registry(tmp_path_factory.mktemp("registry-login"), v3=True, login=True)) as server:
+        yield server
+
+
+@pytest.fixture(name="s3", scope="session")
+def _s3(tmp_path_factory: Folder) -> Iterator[s3.S3]:
+    """versitygw without buckets: make one of your own. Sets no variables; `.environ` has them."""
+    with available(lambda: s3.s3(tmp_path_factory.mktemp("s3"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def docker_daemon() -> Iterator[str]:
+    """An empty Docker daemon; the value is for DOCKER_HOST."""
+    with available(docker.docker_daemon) as daemon:
+        yield daemon.host
+
+
+@pytest.fixture(name="git_http")
+def _git_http(tmp_path: Path) -> Iterator[git_http.GitServer]:
+    """Git over HTTP without repositories: `.create(name)` makes one and gives its URL."""
+    with available(lambda: git_http.git_http(tmp_path / "git-http")) as server:
+        yield server
+
+
+@pytest.fixture
+def git_http_login(tmp_path: Path) -> Iterator[git_http.GitServer]:
+    """Git over HTTP that asks for `.user` and `.password`; `.with_login(url)` puts them into a URL."""
+    with available(lambda: git_http.git_http(tmp_path / "git-http-login", login=True)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium or Chrome."""
+    with _skipping():
+        return program("chromium", "apt-get install chromium")

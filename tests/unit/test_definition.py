@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from modelpack.definition import load, parse
+from modelpack.errors import InputError, NotFoundError
+
+GOOD = """\
+apiVersion: modelpack.dev/v1
+kind: Model
+metadata: {name: mpg}
+source: ./artifacts/{version}
+image: registry.example.com/models/mpg
+copy: {from: /models, to: /mnt/models, verify: size}
+targets:
+- {file: manifests/mpg/deployment.yaml, kind: Deployment, name: mpg, initContainer: model}
+"""
+
+
+def test_reads_a_definition(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(GOOD)
+    definition = load(tmp_path)
+    assert definition.name == "mpg"
+    assert definition.base == "none"
+    assert definition.source_of("v2") == str(tmp_path / "artifacts/v2")
+    assert definition.targets[0].init_container == "model"
+
+
+def test_a_url_is_not_taken_for_a_path(tmp_path: Path) -> None:
+    text = GOOD.replace("./artifacts/{version}", "s3://models/mpg/{version}")
+    assert parse(text.encode(), "model.yaml", tmp_path).source_of("v2") == "s3://models/mpg/v2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("verify: size", "verifi: size", "model.yaml:6: copy.verifi: is not a known key; did you mean 'verify'?"),
+        (
+            "verify: size",
+            "verify: sise",
+            "model.yaml:6: copy.verify: 'sise' is not one of size, sha256; did you mean 'size'?",
+        ),
+        ("kind: Model", "kind: Modle", "model.yaml:2: kind: 'Modle' is not one of Model; did you mean 'Model'?"),
+        ("name: mpg}", "name: MPG}", "model.yaml:3: metadata.name: 'MPG' is not a name"),
+        ("to: /mnt/models", "to: /models", "model.yaml:6: copy.to: is '/models', where the model itself is"),
+        (
+            "models/mpg\n",
+            "models/mpg:v1\n",
+            "model.yaml:5: image: 'registry.example.com/models/mpg:v1' has a tag or digest",
+        ),
+        ("models/mpg\n", "models/MPG\n", "model.yaml:5: image: "),
+        ("source: ./artifacts/{version}\n", "", "model.yaml:1: source: is missing"),
+        ("kind: Model", "kind: Model\nkind: Model", "model.yaml:3: key 'kind' is given twice"),
+        (
+            "{file: manifests",
+            "{file: ../manifests",
+            "model.yaml:8: targets[0].file: '../manifests/mpg/deployment.yaml' is not",
+        ),
+        ("metadata: {name: mpg}", "metadata: {name: mpg", "model.yaml:4: is not YAML"),
+        (GOOD, "", "model.yaml: is empty"),
+        (GOOD, "[]", "model.yaml: is not a mapping"),
+        (GOOD, GOOD + "---\n" + GOOD, "model.yaml: holds several documents"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(InputError) as caught:
+        parse(GOOD.replace(old, new).encode(), "model.yaml")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a: \x00", b"!!python/object:os.system {}", b"a: &a [*a]"])
+def test_hostile_bytes_are_an_input_error(data: bytes) -> None:
+    with pytest.raises(InputError):
+        parse(data, "model.yaml")
+
+
+@pytest.mark.parametrize("version", ["", "a/b", "..", ".v1", "v" * 119, "v1\n"])
+def test_a_version_is_a_tag(version: str) -> None:
+    with pytest.raises(InputError):
+        parse(GOOD.encode(), "model.yaml").source_of(version)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="modelpack init"):
+        load(tmp_path)
