@@ -126,8 +126,10 @@ def _copy(fields: Fields) -> Copy:
     for key, path in (("from", copy.source), ("to", copy.to)):
         if not path.startswith("/") or ".." in PurePosixPath(path).parts or path == "/" or "\n" in path:
             raise fields.error(key, f"{path!r} is not an absolute folder below /")
-    if PurePosixPath(copy.source) == PurePosixPath(copy.to):
-        raise fields.error("to", f"is {copy.to!r}, where the model itself is", "mount the volume somewhere else")
+    source, to = PurePosixPath(copy.source), PurePosixPath(copy.to)
+    if source == to or source in to.parents or to in source.parents:
+        problem = f"is {copy.to!r}, where the model itself is ({copy.source!r})"
+        raise fields.error("to", problem, "mount the volume somewhere else")
     fields.done()
     return copy
 

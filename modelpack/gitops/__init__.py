@@ -1,1 +1,32 @@
-"""(to be written)"""
+"""Changes in Git, made on objects and pushed without losing anyone's work.
+
+In: a branch of a repository, and what is wanted. Out: one commit on the branch's tip, or an error and nothing.
+"""
+
+from modelpack.gitops.bump import ANNOTATION_ROLLBACK, Wanted, bump, rollback
+from modelpack.gitops.change import Change, Draft, digest_of, land, message, targets_of, version_of
+from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected, with_rejected
+from modelpack.gitops.repository import Repository, Revision, open_repository
+
+__all__ = [
+    "ANNOTATION_ROLLBACK",
+    "Change",
+    "Draft",
+    "Model",
+    "Rejected",
+    "Repository",
+    "Revision",
+    "Wanted",
+    "bump",
+    "by_image",
+    "by_name",
+    "digest_of",
+    "land",
+    "message",
+    "open_repository",
+    "rejected",
+    "rollback",
+    "targets_of",
+    "version_of",
+    "with_rejected",
+]

@@ -34,7 +34,8 @@ def assemble(
     for base in bases:
         stack: list[oci.Layer] = [*layers, *base.layers, top]
         diff_ids = [*(layer.digest for layer in layers), *base.diff_ids, top.digest]
-        config = _image_config(base, copy, diff_ids)
+        made_by = [*(f"model: {layer.filepath}" for layer in layers), *["base"] * len(base.layers), f"copy: {SCRIPT}"]
+        config = _image_config(base, copy, diff_ids, made_by)
         image = _manifest(config, [_descriptor(layer).to_json() for layer in stack])
         configs.append(config)
         images.append(image)
@@ -71,7 +72,7 @@ def _modelpack(layers: Sequence[ModelLayer]) -> tuple[oci.Blob, oci.Manifest]:
     return config, _manifest(config, described, artifactType=oci.MODEL_MANIFEST)
 
 
-def _image_config(base: Base, copy: Copy, diff_ids: Sequence[str]) -> oci.Blob:
+def _image_config(base: Base, copy: Copy, diff_ids: Sequence[str], made_by: Sequence[str]) -> oci.Blob:
     """A runnable image's config. The base gives its environment alone: no Entrypoint, Volumes or Healthcheck."""
     env = [*base.env] if any(each.startswith("PATH=") for each in base.env) else [_PATH, *base.env]
     value = {
@@ -83,6 +84,7 @@ def _image_config(base: Base, copy: Copy, diff_ids: Sequence[str]) -> oci.Blob:
             "WorkingDir": "/",
         },
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "history": [{"created_by": each} for each in made_by],
     }
     return oci.Blob(oci.canonical_json(value), oci.IMAGE_CONFIG)
 

@@ -18,6 +18,7 @@ from modelpack.image.base import COPIER_FOLDER
 from modelpack.image.layers import MARKER, PATHS, TEMPORARY
 
 SCRIPT = f"/{COPIER_FOLDER}/copy.sh"
+_KINDS = {"file": "f", "folder": "d", "link": "l"}
 
 
 def copy_script(copy: Copy, model_digest: str, files: Sequence[File]) -> bytes:
@@ -53,16 +54,18 @@ def copier(copy: Copy, model_digest: str, files: Sequence[File]) -> oci.Blob:
         f"{COPIER_FOLDER}/paths": _paths(entries),
     }
     own_files = [File(path, size=len(data), executable=path.endswith(".sh")) for path, data in contents.items()]
-    mount = tar.header(File(str(to.relative_to("/")), "folder"), mode=0o777)
+    mount = str(to.relative_to("/"))  # with its parents: some runtimes make missing ones that only root may enter
+    folders = tar.with_parents([File(mount, "folder")])
+    headers = b"".join(tar.header(each, 0o777 if each.path == mount else 0o755) for each in folders)
     rest = tar.archive((file, contents.get(file.path, b"")) for file in tar.with_parents(own_files))
-    return oci.Blob(mount + rest, oci.IMAGE_LAYER)
+    return oci.Blob(headers + rest, oci.IMAGE_LAYER)
 
 
 def _files(entries: Sequence[File]) -> bytes:
     """What to copy, a line each: kind (f, d, l), size in bytes, path; the line after a link's is its target."""
     lines = []
     for entry in entries:
-        lines.append(f"{entry.kind.replace('folder', 'd')[0]} {entry.size} {entry.path}")
+        lines.append(f"{_KINDS[entry.kind]} {entry.size} {entry.path}")
         if entry.kind == "link":
             lines.append(entry.target)
     return "".join(f"{line}\n" for line in lines).encode()

@@ -24,7 +24,7 @@ from modelpack.errors import IntegrityError, RefusedError, RemoteError
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_PIECE = 1 << 20
+_PIECE = 128 << 10  # tarfile copies each piece a few times: small enough to stay in the processor's cache
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 

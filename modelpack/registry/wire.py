@@ -2,37 +2,34 @@
 
 Everything but the bodies of uploads passes here. Sources: OCI distribution specification 1.1; RFC 9110 for Retry-After.
 
-- Plain HTTP is spoken only to loopback addresses and to the hosts (`host` or `host:port`, separated by commas) that the
-  environment variable MODELPACK_INSECURE_REGISTRIES lists; these are reached directly, never through a proxy.
-- An Authorization header goes to the registry's own origin alone: redirects and upload locations elsewhere get none.
+An Authorization header goes to the registry's own origin alone: redirects and upload locations elsewhere get none.
+Registries that speak plain HTTP (see `trust`) are reached directly, all others through the environment's proxy if any.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import os
 import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
 
-from modelpack.errors import IntegrityError, ModelpackError, NotFoundError, RefusedError, RemoteError
+from modelpack.errors import InputError, IntegrityError, ModelpackError, NotFoundError, RefusedError, RemoteError
 from modelpack.reference import DOCKER_HUB, Reference
 from modelpack.registry.auth import Authorizer, TokenRequest
 from modelpack.registry.content import MANIFEST_LIMIT
+from modelpack.registry.trust import TrustingAdapter, follow, origin_of, speaks_plain, tls_context
 
 T = TypeVar("T")
 
-INSECURE_VARIABLE = "MODELPACK_INSECURE_REGISTRIES"
 CONNECT_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 300.0
 """Seconds. A registry over an object store may copy a whole blob before it answers the last request of an upload."""
@@ -83,14 +80,21 @@ class Wire:
         self.patience = patience or Patience()
         host = "registry-1.docker.io" if reference.registry == DOCKER_HUB else reference.registry
         self.origin = f"{'http' if speaks_plain(host) else 'https'}://{host}"
+        try:
+            origin_of(self.origin)
+        except ValueError as error:
+            raise InputError(reference.name, f"{host!r} is not a host and port") from error
         self.base = f"{self.origin}/v2/{reference.repository}"
-        self.tls = ssl.create_default_context()
         self._authorizer = Authorizer(reference, self._fetch_token)
         self._session = requests.Session()
         self._session.auth = _AsIs()
         self._session.trust_env = self.origin.startswith("https:")
-        self._session.mount("https://", _SystemTrust(self.tls))
+        self._session.mount("https://", TrustingAdapter(lambda: self.tls))
         self._session.mount("http://", HTTPAdapter(pool_maxsize=16))
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        return tls_context()
 
     def request(self, method: str, url: str, headers: Mapping[str, str] | None = None, data: bytes = b"") -> Answer:
         """One small request, repeated while a failure may pass. Raises for 401 and 403, answers any other status."""
@@ -113,12 +117,12 @@ class Wire:
 
     def authorization(self, url: str, *, write: bool) -> dict[str, str]:
         """The Authorization header for a URL: none unless it is the registry's own."""
-        header = self._authorizer.header(write) if _origin(url) == _origin(self.origin) else ""
+        header = self._authorizer.header(write) if origin_of(url) == origin_of(self.origin) else ""
         return {"Authorization": header} if header else {}
 
     def renew(self, answer: Answer, used: Mapping[str, str], *, write: bool) -> None:
         """Get a new authorization after a 401 of the registry; raises RefusedError where there is none to get."""
-        if _origin(answer.url) != _origin(self.origin):
+        if origin_of(answer.url) != origin_of(self.origin):
             raise self.error(answer, "a server that the registry refers to refuses us")
         self._authorizer.renew(answer.headers.get("WWW-Authenticate", ""), used.get("Authorization", ""), write)
 
@@ -127,7 +131,7 @@ class Wire:
         target = answer.headers.get("Location", "")
         if not target:
             raise RemoteError(self.reference.name, "the registry does not say where to upload to (no Location)")
-        return self._checked(urljoin(answer.url, target))
+        return follow(answer.url, target, self.reference.name)
 
     def error(self, answer: Answer, problem: str) -> ModelpackError:
         """What an unwanted answer means, with the registry's own words if it has some."""
@@ -207,26 +211,16 @@ class Wire:
             if method != "GET" or response.status_code not in _REDIRECTS or not target:
                 return take(response)
             response.close()
-            url = self._checked(urljoin(url, target))
-            if _origin(url) != _origin(self.origin):
+            url = follow(url, target, self.reference.name)
+            if origin_of(url) != origin_of(self.origin):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
         raise RemoteError(self.reference.name, "the registry redirects in a circle")
-
-    def _checked(self, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme == "https" or (parts.scheme == "http" and speaks_plain(parts.netloc)):
-            return url
-        raise RefusedError(
-            self.reference.name,
-            f"the registry refers to {parts.scheme}://{parts.netloc.rpartition('@')[2]}, which is not encrypted",
-            f"let it know its own https address, or list that host in {INSECURE_VARIABLE}",
-        )
 
     def _fetch_token(self, request: TokenRequest) -> bytes:
         def ask() -> Answer:
             response = self._session.request(
                 "POST" if request.form else "GET",
-                self._checked(request.url),
+                follow(self.origin, request.url, self.reference.name),
                 headers=dict(request.headers),
                 data=request.form,
                 stream=True,
@@ -248,29 +242,6 @@ class _AsIs(AuthBase):
         return request
 
 
-class _SystemTrust(HTTPAdapter):
-    """Trusts what this machine trusts, SSL_CERT_FILE included, as the upload bodies do."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(pool_maxsize=16)
-
-    def init_poolmanager(self, *args: object, **options: object) -> None:
-        super().init_poolmanager(*args, **options, ssl_context=self._context)  # type: ignore[arg-type]
-
-
-def speaks_plain(host: str) -> bool:
-    """Whether `host[:port]` is spoken to without TLS: a loopback address, or one that the environment lists."""
-    name = SplitResult("", host, "", "", "").hostname or ""
-    listed = {each.strip() for each in os.environ.get(INSECURE_VARIABLE, "").split(",")}
-    if name == "localhost" or {host, name} & listed:
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def reason(error: BaseException | None) -> str:
     """The operating system's words at the bottom of a chain of network errors."""
     seen: set[int] = set()
@@ -287,11 +258,6 @@ def reason(error: BaseException | None) -> str:
         if not isinstance(error, BaseException):
             break
     return "the connection was cut"
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _whole(response: requests.Response) -> Answer:

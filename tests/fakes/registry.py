@@ -63,6 +63,7 @@ class Seen:
 @dataclass
 class FakeRegistry:
     address: str = ""
+    scheme: str = "http"
     login: Literal["", "basic", "bearer"] = ""
     faults: list[Fault] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -90,6 +91,7 @@ def serving(certificate: str = "", key: str = "") -> Iterator[FakeRegistry]:
     if certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
+        fake.scheme = "https"
         server.socket = context.wrap_socket(server.socket, server_side=True)
     fake.address = f"127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -174,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(204, b"")
         fake.sessions[session] += body
         if self.command == "PATCH":
-            return self._answer(202, b"", {"Location": f"http://{fake.address}{self.path}"})
+            return self._answer(202, b"", {"Location": f"{fake.scheme}://{fake.address}{self.path}"})
         data, digest = fake.sessions.pop(session), query["digest"][0]
         if _digest(data) != digest:
             return self._answer(400, _error("DIGEST_INVALID", "provided digest did not match uploaded content"))

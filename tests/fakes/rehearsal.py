@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-V1, V2, V3 = ("registry.local/models/mpg:v%d@sha256:%064d" % (n, n) for n in (1, 2, 3))
+V1, V2, V3 = (f"registry.local/models/mpg:v{n}@sha256:{n:064d}" for n in (1, 2, 3))
 
+CLUSTER = 'envoy_cluster_name="${namespace}_${name}-${role}_8080"'
 GATE = """\
 apiVersion: modelpack.dev/v1
 kind: Gate
@@ -22,8 +23,8 @@ checks:
 - name: errors
   type: comparison
   statistic: errors
-  total: envoy_cluster_upstream_rq_xx{envoy_cluster_name="${namespace}_${name}-${role}_8080"}
-  bad: envoy_cluster_upstream_rq_xx{envoy_cluster_name="${namespace}_${name}-${role}_8080",envoy_response_code_class="5"}
+  total: envoy_cluster_upstream_rq_xx{CLUSTER}
+  bad: envoy_cluster_upstream_rq_xx{CLUSTER,envoy_response_code_class="5"}
   margin: 0.02
   min_sample: 500
 - name: latency
@@ -31,13 +32,14 @@ checks:
   statistic: slower-than
   threshold: 100
   unit: ms
-  histogram: envoy_cluster_upstream_rq_time{envoy_cluster_name="${namespace}_${name}-${role}_8080"}
+  histogram: envoy_cluster_upstream_rq_time{CLUSTER}
   margin: 0.05
   min_sample: 500
-"""
+""".replace("CLUSTER", CLUSTER)
 
 GOLDEN = "".join(
-    json.dumps({"id": f"c{n}", "request": {"instances": [{"x": n}]}, "expected": n, "segment": "even odd".split()[n % 2]}) + "\n"
+    json.dumps({"id": f"c{n}", "request": {"instances": [{"x": n}]}, "expected": n, "segment": ["even", "odd"][n % 2]})
+    + "\n"
     for n in range(40)
 )
 
@@ -56,7 +58,7 @@ def serve(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -141,4 +143,10 @@ class Folder:
 
 def webhook(phase: str = "Progressing", checksum: str = "c1", **metadata: str) -> dict[str, Any]:
     """Flagger's body."""
-    return {"name": "mpg", "namespace": "default", "phase": phase, "checksum": checksum, "metadata": {"model": "mpg", **metadata}}
+    return {
+        "name": "mpg",
+        "namespace": "default",
+        "phase": phase,
+        "checksum": checksum,
+        "metadata": {"model": "mpg", **metadata},
+    }

@@ -1,8 +1,8 @@
 """Rollouts as the gate's API tells them, one of each kind: what the page is shown in its tests.
 
-Numbers come from a small deterministic model of a rollout: the golden set is answered after 4 s, Flagger raises the weight
-by 10 % every 12 s up to 50 %, requests arrive at `rate` a second, and an interval narrows with the root of its sample.
-Each function takes `started` (unix seconds), so that a test can let a rollout run now.
+Numbers come from a small deterministic model of a rollout: the golden set is answered after 4 s, Flagger raises the
+weight by 10 % every 12 s up to 50 %, requests arrive at `rate` a second, an interval narrows with the root of its
+sample. Each function takes `started` (unix seconds), so that a test can let a rollout run now.
 """
 
 from __future__ import annotations
@@ -53,11 +53,12 @@ def _comparison(started: float, seconds: int, canary: float, primary: float, rat
         points = "{estimate:+.2f} points ({low:+.2f} to {high:+.2f})".format(
             **{k: 100 * last[k] for k in ("estimate", "low", "high")}
         )
+        few = f"{last['n']} of at least {least} canary requests seen"
         start = {
             "reject": "the canary has more of them",
             "accept": "no worse than allowed",
-            "undecided": f"{last['n']} of at least {least} canary requests seen" if last["n"] < least else "the interval is still too wide",
-        }[last["verdict"]]  # fmt: skip
+            "undecided": few if last["n"] < least else "the interval is still too wide",
+        }[last["verdict"]]
         result |= {key: last[key] for key in ("estimate", "low", "high", "n", "verdict")}
         result |= {
             "canary": canary,
@@ -89,12 +90,16 @@ def _golden(started: float, canary: float, primary: float, done: bool = True) ->
     verdict = "pending" if not done else "accept" if canary <= 3 else "reject"
     seen = f"mae is {canary:.4g} mpg (primary {primary:.4g} mpg)"
     point = {"t": started + GOLDEN_DONE, "weight": 0, "n": 79, "verdict": verdict, **estimate}
+    reasons = {
+        "pending": "79 examples are being asked",
+        "accept": f"{seen}, within the floor of 3 mpg and the margin",
+        "reject": f"{seen}, the floor is 3 mpg",
+    }
     return {
-        "name": "golden", "type": "golden", "statistic": "mae", "unit": "mpg", "limit": 3.0, "margin": 0.3, "min_sample": 79,
-        "verdict": verdict, "n": 79 if done else 0, **(estimate if done else dict.fromkeys(estimate)),
+        "name": "golden", "type": "golden", "statistic": "mae", "unit": "mpg", "limit": 3.0, "margin": 0.3,
+        "min_sample": 79, "verdict": verdict, "n": 79 if done else 0, **(estimate if done else dict.fromkeys(estimate)),
         "canary": canary if done else None, "primary": primary if done else None, "history": [point] if done else [],
-        "reason": {"pending": "79 examples are being asked", "accept": f"{seen}, within the floor of 3 mpg and the margin",
-                   "reject": f"{seen}, the floor is 3 mpg"}[verdict],
+        "reason": reasons[verdict],
     }  # fmt: skip
 
 

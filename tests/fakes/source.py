@@ -12,14 +12,16 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 class FakeSource:
-    """`content` maps a path to bytes, to a size (that many zero bytes), to a link's target ("-> x"), or to None: a folder.
+    """`content` maps a path to bytes, a size (that many zero bytes), a link's target ("-> x"), or None: a folder.
 
     Assigning to `stamps` is what changing a file is: a read that is held to another stamp fails.
     """
 
     location = "memory:model"
 
-    def __init__(self, content: Mapping[str, bytes | int | str | None], executable: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, content: Mapping[str, bytes | int | str | None], executable: frozenset[str] = frozenset()
+    ) -> None:
         self.content = dict(content)
         self.executable = executable
         self.stamps = dict.fromkeys(content, "1")

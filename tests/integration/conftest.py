@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,13 +31,10 @@ def everything_must_run() -> bool:
 @contextmanager
 def available(start: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
     """Enter what `start` gives; what is missing skips the test, or fails it where everything must run."""
-    with _skipping():
-        server = start()
-        value = server.__enter__()
-    try:
+    with ExitStack() as stack:
+        with _skipping():
+            value = stack.enter_context(start())
         yield value
-    finally:
-        server.__exit__(None, None, None)
 
 
 @contextmanager

@@ -33,7 +33,10 @@ def go_tool(name: str) -> Path:
         return binary
     go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin")
     if not go:
-        raise MissingError(f"{name} ({folder.name}/go.mod)", "Go 1.25 or later from https://go.dev/dl")
+        raise MissingError(
+            f"{name} ({folder.name}/go.mod)",
+            "Go 1.21 or later from https://go.dev/dl",
+        )
     binary.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{binary}.lock"):
         if not binary.exists():

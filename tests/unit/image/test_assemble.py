@@ -96,6 +96,12 @@ def test_the_image_config() -> None:
         "WorkingDir": "/",
     }
     assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm", "v7")
+    assert [each["created_by"] for each in config["history"]] == [
+        "model: models/w.bin",
+        "model: models",
+        "base",
+        "copy: /modelpack/copy.sh",
+    ]
     assert "created" not in config
 
 
@@ -123,6 +129,7 @@ def test_the_copier_layer() -> None:
         lists = {name: archive.extractfile(f"modelpack/{name}") for name in ("files", "paths")}
         texts = {name: file.read().decode() for name, file in lists.items() if file}
     assert modes == {
+        "mnt": "0o755",
         "mnt/models": "0o777",
         "modelpack": "0o755",
         "modelpack/copy.sh": "0o755",
@@ -132,7 +139,9 @@ def test_the_copier_layer() -> None:
     assert texts == {"files": "d 0 a\nf 2 a/b\nd 0 e\nl 0 l\na/b\n", "paths": "a/b\nl\ne/\na/\n"}
 
 
-@pytest.mark.parametrize(("source", "to"), [("/m", "/m/x"), ("/m/x", "/m"), ("/modelpack", "/x"), ("/x", "/modelpack/y")])
+@pytest.mark.parametrize(
+    ("source", "to"), [("/m", "/m/x"), ("/m/x", "/m"), ("/modelpack", "/x"), ("/x", "/modelpack/y")]
+)
 def test_folders_in_each_other_are_refused(source: str, to: str) -> None:
     with pytest.raises(InputError):
         artifact_of(copy=Copy(source, to, "size"))

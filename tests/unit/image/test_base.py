@@ -120,7 +120,9 @@ def test_host_busybox() -> None:
     assert found.platform.os == "linux"
 
 
-@pytest.mark.parametrize("content", [None, b"#!/bin/sh\n", Path("/bin/ls").read_bytes()], ids=["none", "script", "dynamic"])
+@pytest.mark.parametrize(
+    "content", [None, b"#!/bin/sh\n", Path("/bin/ls").read_bytes()], ids=["none", "script", "dynamic"]
+)
 def test_a_host_without_a_static_busybox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:

@@ -56,7 +56,11 @@ def test_the_bytes_are_those_of_every_release() -> None:
     assert hashlib.sha256(data_of(layer)).hexdigest() == digest
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b/c", "b/d", "e.txt", "é", "b c", "z/" + "y" * 120]), st.binary(max_size=2000)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b/c", "b/d", "e.txt", "é", "b c", "z/" + "y" * 120]), st.binary(max_size=2000)
+    )
+)
 def test_size_is_exact_and_order_is_nothing(content: dict[str, bytes]) -> None:
     source = FakeSource(content)
     one = plan_layers(source, source.files(), "/models")
@@ -68,7 +72,9 @@ def test_size_is_exact_and_order_is_nothing(content: dict[str, bytes]) -> None:
 @given(st.lists(st.sampled_from([0, 1, BIG - 1, BIG, BIG + 1, 3 * BIG]), max_size=400))
 def test_every_file_is_in_exactly_one_of_at_most_91_layers(sizes: list[int]) -> None:
     layers = layers_of({f"f{index:03}": size for index, size in enumerate(sizes)})
-    assert sorted(file.path for layer in layers for file in layer.files) == [f"f{index:03}" for index in range(len(sizes))]
+    assert sorted(file.path for layer in layers for file in layer.files) == [
+        f"f{index:03}" for index in range(len(sizes))
+    ]
     big = [layer for layer in layers if layer.files[0].size >= BIG]
     small = [layer for layer in layers if layer.files[0].size < BIG]
     assert len(big) == min(MAX_BIG_LAYERS, sum(size >= BIG for size in sizes))

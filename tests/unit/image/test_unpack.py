@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -96,7 +97,9 @@ def test_what_was_packed_comes_out(
             assert path.read_bytes() == value
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, lambda data: gzip.compress(data[:700]) + gzip.compress(data[700:])])
+@pytest.mark.parametrize(
+    "compress", [bytes, gzip.compress, lambda data: gzip.compress(data[:700]) + gzip.compress(data[700:])]
+)
 def test_plain_and_gzip(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     extract(pieces(compress(tar_of(file("./etc/a"), link("bin/sh", "/bin/busybox"), hard("b", "etc/a")))), tmp_path)
     assert tree(tmp_path) == {"etc/a": "x", "bin/sh": "-> ../bin/busybox", "b": "x"}
@@ -109,7 +112,10 @@ LAYERS: dict[str, tuple[list[list[Entry]], dict[str, str]]] = {
     "a file in place of a folder": ([[file("a/b")], [file("a")]], {"a": "x"}),
     "a folder in place of a file": ([[file("a")], [folder("a"), file("a/b")]], {"a/b": "x"}),
     "a file in place of a link": ([[link("a", "b"), file("b", "keep")], [file("a", "new")]], {"a": "new", "b": "keep"}),
-    "a folder in place of a link": ([[link("a", "b"), folder("b")], [folder("a"), file("a/c")]], {"a/c": "x", "b": "/"}),
+    "a folder in place of a link": (
+        [[link("a", "b"), folder("b")], [folder("a"), file("a/c")]],
+        {"a/c": "x", "b": "/"},
+    ),
     "folders merge": ([[file("a/b")], [folder("a"), file("a/c")]], {"a/b": "x", "a/c": "x"}),
     "a whiteout": ([[file("a/b/c"), file("a/d")], [file("a/.wh.b", "")]], {"a/d": "x"}),
     "a whiteout of nothing": ([[file("a")], [file(".wh.zz", "")]], {"a": "x"}),
@@ -200,10 +206,8 @@ def test_a_broken_layer_is_an_integrity_error(tmp_path: Path, data: bytes) -> No
 def test_a_flipped_byte_is_never_a_bug(tmp_path_factory: pytest.TempPathFactory, at: int, value: int) -> None:
     data = bytearray(tar_of(file("a" * 120, "hello")))
     data[at] = value
-    try:
+    with contextlib.suppress(ModelpackError):
         extract(pieces(bytes(data)), tmp_path_factory.mktemp("root"))
-    except ModelpackError:
-        pass
 
 
 def test_zstd_is_refused_with_a_sentence(tmp_path: Path) -> None:

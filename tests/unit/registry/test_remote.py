@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -322,6 +323,15 @@ def test_tokens_are_kept_widened_and_renewed(
     repository.push_layer(Streamed(b"last", size=4))
     assert len(fake.methods("token")) == 4
     assert len(fake.blobs) == 3
+
+
+def test_threads_share_one_token(fake: FakeRegistry, repository: RemoteRepository, log_in: Callable[..., None]) -> None:
+    log_in(fake.address)
+    fake.login = "bearer"
+    with ThreadPoolExecutor(8) as pool:
+        pushed = list(pool.map(repository.push_layer, [Streamed(b"%d" % number, size=1) for number in range(8)]))
+    assert {each.digest for each in pushed} == set(fake.blobs)
+    assert len(fake.methods("token")) == 1
 
 
 def test_a_token_server_that_refuses(

@@ -10,7 +10,7 @@ from modelpack.errors import InputError
 from modelpack.reference import Reference
 from modelpack.registry import LayoutRepository, Via, open_repository
 from modelpack.registry.remote import RemoteRepository
-from modelpack.registry.wire import speaks_plain
+from modelpack.registry.trust import speaks_plain
 
 RULES = (
     "registry.local/=oci:./var/registry",

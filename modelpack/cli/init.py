@@ -1,0 +1,80 @@
+"""`modelpack init`: the files a new model starts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from modelpack import scaffold
+from modelpack.cli.options import emit, json_option
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--image",
+    default="",
+    metavar="REPOSITORY",
+    help="The model containers' repository, without tag [registry.local/models/NAME].",
+)
+@click.option(
+    "--server", default="", metavar="REF", help="The image that serves the model [registry.local/servers/NAME:v1]."
+)
+@click.option("--source", default=scaffold.Scaffold.source, show_default=True, help="Where the trained versions are.")
+@click.option("--base", default=scaffold.Scaffold.base, show_default=True, help="What model containers are built on.")
+@click.option(
+    "--rehearse-command",
+    default="",
+    metavar="COMMAND",
+    help="Starts the server from the repository's root, for rehearsals.",
+)
+@click.option(
+    "--dir", "folder", default=".", show_default=True, type=click.Path(path_type=Path), help="The repository's root."
+)
+@json_option
+def init(
+    name: str,
+    image: str,
+    server: str,
+    source: str,
+    base: str,
+    rehearse_command: str,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Scaffold the model NAME: definition, gate, golden set, serving Deployment, Canary.
+
+    \b
+    Examples:
+      modelpack init mpg
+      modelpack init mpg --image registry.example.com/models/mpg --source 's3://models/mpg/{version}'
+
+    A file that is there already is never overwritten: exit code 4, and nothing is written.
+    """
+    chosen = scaffold.Scaffold(
+        name=name,
+        image=image,
+        server=server,
+        source=source,
+        base=base,
+        rehearse_command=rehearse_command,
+    )
+    written = scaffold.write(scaffold.render(chosen), folder)
+    steps = _next_steps(chosen)
+    lines = [f"wrote {path}" for path in written] + ["", "Next:"]
+    lines += [f"  {number}. {step}" for number, step in enumerate(steps, 1)]
+    emit({"files": [str(path) for path in written], "next": steps}, "\n".join(lines), as_json)
+
+
+def _next_steps(chosen: scaffold.Scaffold) -> list[str]:
+    home = f"model-images/{chosen.name}"
+    image = chosen.image or f"registry.local/models/{chosen.name}"
+    return [
+        f"Put the trained model where {home}/model.yaml says: {chosen.source.replace('{version}', 'v1')}",
+        f"Replace {home}/golden.jsonl by requests whose answers you know, and set floor and margin in {home}/gate.yaml",
+        f"Name the image that serves it in manifests/{chosen.name}/deployment.yaml",
+        f"modelpack build {home} --version v1 --push",
+        f"Commit all this, then: modelpack bump {image}:v1",
+        f"modelpack rehearse, or kubectl apply -k manifests/{chosen.name}",
+    ]

@@ -1,0 +1,88 @@
+"""`model-images/<name>/gate.yaml`: what decides on a promotion, read strictly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modelpack.definition import API_VERSION
+from modelpack.errors import InputError
+from modelpack.fields import Fields, read
+from modelpack.gate.checks import Comparison, Golden, parse_check
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_UNITS = (86400.0, 3600.0, 60.0, 1.0)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+DEFAULT_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """`horizon` is in seconds of traffic, `alpha` the chance of a wrong verdict over all comparisons together."""
+
+    name: str
+    horizon: float
+    alpha: float
+    checks: tuple[Golden | Comparison, ...]
+
+    @property
+    def golden(self) -> Golden | None:
+        return next((check for check in self.checks if isinstance(check, Golden)), None)
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(check for check in self.checks if isinstance(check, Comparison))
+
+    def alpha_of(self, check: Golden | Comparison) -> float:
+        """The check's own alpha, else an equal share of the rollout's (Bonferroni)."""
+        own = check.alpha if isinstance(check, Comparison) else None
+        return own if own is not None else self.alpha / max(1, len(self.comparisons))
+
+
+def parse(data: bytes, name: str, golden: bytes | None, golden_name: str) -> GateConfig:
+    """Read gate.yaml and, if a check needs it, golden.jsonl (None: there is no such file).
+
+    Raises InputError with file and line.
+    """
+    fields = read(data, name)
+    fields.choice("apiVersion", [API_VERSION])
+    fields.choice("kind", ["Gate"])
+    metadata = fields.mapping("metadata")
+    model = metadata.text("name")
+    metadata.done()
+    checks: list[Golden | Comparison] = []
+    for each in fields.mappings("checks"):
+        check = parse_check(each)
+        if not _NAME.fullmatch(check.name):
+            raise each.error("name", f"{check.name!r} is not a name", "use letters, digits, dash, dot and underscore")
+        if any(other.name == check.name for other in checks):
+            raise each.error("name", f"{check.name!r} is given twice")
+        if isinstance(check, Golden):
+            if any(isinstance(other, Golden) for other in checks):
+                raise each.error("type", "a second golden check", "one golden set a model is known")
+            if golden is None:
+                raise InputError(golden_name, "there is no such file", f"check {check.name!r} of {name} needs it")
+            check = check.with_examples(golden, golden_name)
+        checks.append(check)
+    if not checks:
+        raise fields.error("checks", "has no checks", "a gate without checks would accept everything")
+    config = GateConfig(
+        name=model,
+        horizon=duration(fields, "horizon"),
+        alpha=fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5),
+        checks=tuple(checks),
+    )
+    fields.done()
+    return config
+
+
+def duration(fields: Fields, key: str) -> float:
+    """Seconds of a duration like 90s, 10m or 1h30m."""
+    text = fields.text(key)
+    found = _DURATION.fullmatch(text)
+    seconds = (
+        sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS, strict=True) if part) if found else 0.0
+    )
+    if seconds <= 0:
+        raise fields.error(key, f"{text!r} is not a duration", "write it like 90s, 10m or 1h30m")
+    return seconds

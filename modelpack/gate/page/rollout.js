@@ -1,0 +1,192 @@
+"use strict";
+// One rollout: what it is, how it goes, what it waits for; then the timeline, the checks and the log.
+(function (modelpack) {
+  const { el, say, attribute, badge, digest, fact, timeChart, checkCard, words } = modelpack;
+  const { known, clock, count, duration, moment, image } = words;
+
+  // The latest moment the rollout knows of; a running one goes on until now.
+  function lastMoment(rollout, now) {
+    if (known(rollout.ended)) return rollout.ended;
+    const times = [rollout.weights, rollout.events, ...(rollout.checks || []).map((check) => check.history)]
+      .map((entries) => (entries && entries.length ? entries[entries.length - 1].t : rollout.started));
+    return Math.max(rollout.started, now, ...times);
+  }
+
+  const TURNS = { accept: ["good", "passed"], reject: ["bad", "rejected"], hold: ["hold", "on hold"] };
+  const ENDS = { promoted: ["good", "promoted"], failed: ["bad", "rolled back"], superseded: ["none", "superseded"], withdrawn: ["none", "withdrawn"] };
+
+  // What happened when, oldest first: verdicts of checks, weights, the end.
+  function marks(rollout) {
+    const since = (t) => t - rollout.started, found = [];
+    for (const check of rollout.checks || []) {
+      let before = "";
+      for (const point of check.history || []) {
+        if (point.verdict !== before && TURNS[point.verdict]) {
+          const [kind, word] = TURNS[point.verdict];
+          found.push({ t: since(point.t), kind, text: `${check.name} ${word}`, chart: true });
+        }
+        before = point.verdict;
+      }
+    }
+    let weight = 0;
+    for (const step of rollout.weights || []) {
+      if (step.weight !== weight) found.push({ t: since(step.t), kind: "wait", text: `weight ${count(step.weight)} %`, chart: false });
+      weight = step.weight;
+    }
+    if (known(rollout.ended) && ENDS[rollout.state]) {
+      const [kind, word] = ENDS[rollout.state];
+      found.push({ t: since(rollout.ended), kind, text: rollout.state === "failed" && rollout.verdict !== "reject" ? "failed" : word, chart: true });
+    }
+    return found.sort((a, b) => a.t - b.t);
+  }
+
+  // One line for each run of answers of a hook that differ in numbers alone, with the latest of them, newest first.
+  // Hooks take turns, so a run is found per hook.
+  function runs(events) {
+    const rows = [], open = new Map();
+    for (const event of events) {
+      const wording = (event.reason || "").replace(/[-+−]?\d[\d.,e]*/g, "0"), row = open.get(event.hook);
+      const key = JSON.stringify([event.phase, event.message, event.answer, wording]);
+      if (row && row.key === key) {
+        Object.assign(row, { last: event.t, reason: event.reason });
+      } else {
+        open.set(event.hook, { ...event, key, last: event.t });
+        rows.push(open.get(event.hook));
+      }
+    }
+    return rows.reverse();
+  }
+
+  // The gate joins the sentences of several checks, `name: …; name: …`: each gets its own line.
+  function lines(node, text) {
+    if (node.textContent !== text) node.replaceChildren(...text.split(/(?<=; )(?=[\w.-]+: )/).map((part) => el("span", {}, part)));
+  }
+
+  function versions() {
+    const before = el("b"), now = el("b");
+    const node = el("p", { class: "versions" }, el("span", { class: "primary" }, el("small", {}, "primary"), before),
+      el("span", { class: "arrow", "aria-label": "to" }, "→"), el("span", { class: "canary" }, el("small", {}, "canary"), now));
+    return { node, update(rollout) { say(before, image(rollout.primary_image).version); say(now, image(rollout.image).version); } };
+  }
+
+  function trafficBar() {
+    const share = el("b"), canary = el("span"), primary = el("span", { class: "rest" }), meter = el("progress", { max: "100" });
+    const node = el("div", { class: "traffic" }, el("p", {}, el("span", { class: "mine" }, share, canary), primary), meter);
+    return {
+      node,
+      update(rollout) {
+        const state = words.traffic(rollout);
+        say(share, `${count(state.share)} %`);
+        say(canary, state.canary);
+        say(primary, rollout.state === "active" && known(state.share) ? `${count(100 - state.share)} % ${state.primary}` : state.primary);
+        meter.value = state.share || 0;
+        attribute(meter, "aria-label", `share of traffic: ${state.share} percent, ${state.canary}`);
+      },
+    };
+  }
+
+  function log() {
+    const body = el("ol"), title = el("summary"), node = el("details", { class: "card log" }, title, body);
+    let shown = -1, rollout = { events: [] };
+    function draw() {
+      const events = rollout.events || [], since = (t) => clock(t - rollout.started);
+      if (!node.open || shown === events.length) return;
+      shown = events.length;
+      body.replaceChildren(...runs(events).map((row) => el("li", {},
+        el("span", { class: "when", title: moment(row.t) }, since(row.t) + (row.last > row.t ? ` to ${since(row.last)}` : "")),
+        el("code", {}, row.hook),
+        el("span", { class: "answer", "data-answer": row.answer }, row.answer === 200 ? "yes 200" : `no ${row.answer}`),
+        el("span", { class: "phase" }, row.phase || ""),
+        el("span", { class: "why" }, [row.message, row.reason].filter(Boolean).join(": ")))));
+    }
+    node.addEventListener("toggle", draw);
+    return {
+      node,
+      update(next) {
+        rollout = next;
+        say(title, `What Flagger asked, and the gate's answers (${count((rollout.events || []).length)})`);
+        draw();
+      },
+    };
+  }
+
+  modelpack.rolloutView = function (main, links) {
+    const name = el("h1"), place = el("p", { class: "place" }), line = versions(), mark = badge("big"), reason = el("p", { class: "reason" });
+    const next = el("span"), waiting = el("p", { class: "waiting" }, el("b", {}, "Waiting for "), next);
+    const bar = trafficBar(), chips = el("ul", { class: "chips", "aria-label": "checks" }), list = el("dl", { class: "facts" });
+    const facts = Object.fromEntries(["Phase", "State", "Verdict", "Time", "Canary digest", "Primary digest", "Horizon", "Rollout"].map((title) => [title, fact(list, title)]));
+    const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report");
+    facts["Canary digest"].append(digests[0].node);
+    facts["Primary digest"].append(digests[1].node);
+    const hero = el("section", { class: "card hero" }, el("div", { class: "title" }, el("div", {}, place, name), line.node),
+      el("div", { class: "verdict", "aria-live": "polite" }, mark.node, el("div", { class: "why" }, waiting, reason)), bar.node, chips, note, list, links ? el("p", { class: "more" }, report) : null);
+    const plot = el("div", { class: "plot" }), story = el("ol", { class: "story" }), chart = timeChart(plot);
+    const cards = el("div", { class: "checks" }), events = log(), promise = el("p", { class: "promise" });
+    main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), cards, promise, events.node);
+    const made = new Map();
+    let told = "";
+
+    function timeline(rollout, end, happened) {
+      const points = (rollout.weights || []).map((step) => ({ ...step, t: step.t - rollout.started }));
+      if (points.length === 0 || points[0].t > 0) points.unshift({ t: 0, weight: 0 });
+      chart({
+        label: `Share of traffic that the canary gets over ${duration(end)}: ${happened.map((event) => `${clock(event.t)} ${event.text}`).join(", ") || "nothing yet"}.`,
+        height: 130, end, y: [0, 100], step: 25, steps: true, until: end, points, value: (point) => point.weight, band: () => [],
+        format: (y) => `${y} %`, describe: (point) => `canary gets ${count(point.weight)} %`,
+        now: "Share of requests the canary answers, by time since the start",
+        rules: [], marks: happened.filter((event) => event.chart),
+      });
+      if (told === JSON.stringify(happened)) return;
+      told = JSON.stringify(happened);
+      story.replaceChildren(...happened.map((event) => el("li", { "data-kind": event.kind }, el("time", {}, clock(event.t)), " ", event.text)));
+    }
+
+    function checks(rollout, end) {
+      const first = (rollout.checks || []).find((check) => check.type === "golden");
+      for (const check of rollout.checks || []) {
+        if (!made.has(check.name)) {
+          const chip = badge(), card = checkCard(check);
+          chips.append(el("li", {}, el("a", { href: `#check-${encodeURIComponent(check.name)}` }, chip.node)));
+          cards.append(card.node);
+          made.set(check.name, { chip, card });
+        }
+        const { chip, card } = made.get(check.name);
+        const [kind, word] = words.verdict(check.verdict, rollout.state);
+        chip.update(kind, `${check.name}: ${word.toLowerCase()}`);
+        card.update(check, rollout, end, check === first ? rollout.golden || [] : []);
+      }
+    }
+
+    return function update(rollout, now) {
+      const [kind, word] = words.outcome(rollout), end = Math.max(1, lastMoment(rollout, now) - rollout.started);
+      const [canary, primary] = [image(rollout.image), image(rollout.primary_image)];
+      attribute(hero, "data-kind", kind);
+      say(name, rollout.model);
+      say(place, `${rollout.namespace}/${rollout.name}`);
+      line.update(rollout);
+      mark.update(kind, word);
+      lines(reason, rollout.reason || "");
+      bar.update(rollout);
+      say(next, words.waiting(rollout));
+      waiting.hidden = !next.textContent;
+      say(facts.Phase, rollout.phase || words.NONE);
+      say(facts.State, words.STATES[rollout.state] || String(rollout.state));
+      say(facts.Verdict, words.verdict(rollout.verdict, rollout.state)[1]);
+      say(facts.Time, `${rollout.state === "active" ? "running for" : "took"} ${duration(end).replaceAll(" ", "\u00a0")}`);
+      say(facts.Horizon, known(rollout.horizon) ? `${duration(rollout.horizon)} under traffic` : words.NONE);
+      attribute(facts.Time, "title", `since ${moment(rollout.started)}`);
+      digests[0].update(canary);
+      digests[1].update(primary);
+      say(facts.Rollout, rollout.id);
+      say(note, rollout.settled_note ? `Settled: ${rollout.settled_note}` : "");
+      note.hidden = !rollout.settled_note;
+      attribute(report, "href", `${links}rollouts/${encodeURIComponent(rollout.id)}/report.html`);
+      attribute(report, "download", `${rollout.model}-${canary.version}.html`);
+      timeline(rollout, end, marks(rollout));
+      checks(rollout, end);
+      say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all comparison checks together.`);
+      events.update(rollout);
+      document.title = `${word}: ${rollout.model} ${primary.version} → ${canary.version}`;
+    };
+  };
+})((window.modelpack = window.modelpack || {}));

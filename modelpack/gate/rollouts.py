@@ -1,0 +1,175 @@
+"""Which rollout a call is about, and what becomes of it: pure functions from values to values.
+
+Flagger's webhooks name no digest and its checksums repeat, so the gate binds a rollout to (checksum, digest of the
+canary's image) when it first hears of it, and never lets a verdict reach another digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from modelpack.gate.config import GateConfig
+from modelpack.gate.target import Target
+from modelpack.gate.verdict import HOLD, PENDING, REJECT, Decision
+from modelpack.rollout.status import Phase
+
+ACTIVE, PROMOTED, FAILED = "active", "promoted", "failed"
+SUPERSEDED = "superseded"  # the canary runs another digest than the one that was judged
+WITHDRAWN = "withdrawn"  # the canary runs the primary's digest again: reverted in mid-analysis
+STATES = (ACTIVE, PROMOTED, FAILED, SUPERSEDED, WITHDRAWN)
+
+MINTING_HOOKS = ("pre-rollout", "confirm-traffic-increase", "confirm-promotion", "rollback")
+ANALYSIS = (Phase.PROGRESSING.value, Phase.WAITING_PROMOTION.value)  # phases in which requests count as evidence
+ENDS = (Phase.SUCCEEDED.value, Phase.FAILED.value)  # phases that a post-rollout call reports
+_UNDER_WAY = (*ANALYSIS, Phase.WAITING.value, Phase.PROMOTING.value, Phase.FINALISING.value)
+
+
+NOTHING_YET = Decision(PENDING, "nothing is checked yet")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One webhook call of Flagger's."""
+
+    hook: str
+    namespace: str
+    name: str
+    phase: str
+    checksum: str
+    model: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One version on its way. Times are unix seconds, `horizon` seconds under traffic.
+
+    `bound` is when it last became the one that its Canary's calls are about; `ended` is None until Flagger says that
+    the analysis is over.
+    """
+
+    id: str
+    namespace: str
+    name: str
+    model: str
+    checksum: str
+    digest: str
+    image: str
+    primary_image: str
+    phase: str
+    weight: float
+    started: float
+    bound: float
+    horizon: float
+    alpha: float
+    decision: Decision = NOTHING_YET
+    state: str = ACTIVE
+    rollback: bool = False
+    settled: bool = False
+    settled_note: str = ""
+    ended: float | None = None
+    traffic_started: float | None = None
+
+    def under_traffic(self, now: float) -> float:
+        """Seconds since the canary first got traffic."""
+        return 0.0 if self.traffic_started is None else max(0.0, now - self.traffic_started)
+
+
+def mint(rollout_id: str, call: Call, target: Target, config: GateConfig, now: float) -> Rollout:
+    """A new rollout, bound to the digest that the canary runs now."""
+    return Rollout(
+        id=rollout_id,
+        namespace=call.namespace,
+        name=call.name,
+        model=config.name,
+        checksum=call.checksum,
+        digest=target.canary.digest,
+        image=target.canary.image,
+        primary_image=target.primary.image,
+        phase=target.phase,
+        weight=target.weight,
+        started=now,
+        bound=now,
+        horizon=config.horizon / target.speed,
+        alpha=config.alpha,
+        rollback=target.rollback,
+    )
+
+
+def current(open_rollouts: Sequence[Rollout]) -> Rollout | None:
+    """Of one Canary's rollouts that have not ended, the one that calls are about."""
+    return max(open_rollouts, key=lambda each: each.bound, default=None)
+
+
+def observe(open_rollouts: Sequence[Rollout], target: Target, now: float) -> list[Rollout]:
+    """The rollouts after a look at the target: its phase, weight and state, and ended if the phase is terminal."""
+    latest = current(open_rollouts)
+    found = []
+    for each in open_rollouts:
+        seen = replace(each, phase=target.phase)
+        if each is latest:
+            seen = _judge_digest(_weigh(seen, target, now), target)
+        found.append(seen if target.phase in _UNDER_WAY else end(seen, target.phase, now))
+    return found
+
+
+def _weigh(rollout: Rollout, target: Target, now: float) -> Rollout:
+    """Flagger's status says 0 in WaitingPromotion although the routes remain: the last known weight stays."""
+    if target.phase != Phase.PROGRESSING.value and target.weight == 0:
+        return rollout
+    started = now if rollout.traffic_started is None and target.weight > 0 else rollout.traffic_started
+    return replace(rollout, weight=target.weight, traffic_started=started)
+
+
+def _judge_digest(rollout: Rollout, target: Target) -> Rollout:
+    digest = target.canary.digest
+    if digest == rollout.digest:
+        return rollout if rollout.state == ACTIVE else replace(rollout, state=SUPERSEDED)
+    return replace(rollout, state=WITHDRAWN if digest == target.primary.digest else SUPERSEDED)
+
+
+def end(rollout: Rollout, phase: str, now: float) -> Rollout:
+    """The rollout after its analysis: a terminal phase of Flagger's."""
+    state = rollout.state
+    if state == ACTIVE:
+        state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(phase, SUPERSEDED)
+    return replace(rollout, phase=phase, state=state, ended=now)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a call is about: a rollout that exists, or one to mint, or neither (`reason` says why)."""
+
+    rollout: Rollout | None = None
+    changed: tuple[Rollout, ...] = ()
+    mint: bool = False
+    reason: str = ""
+
+
+def bind(call: Call, open_rollouts: Sequence[Rollout], target: Target, now: float) -> Binding:
+    """Find the call's rollout among those that have not ended; `open_rollouts` have been observed.
+
+    A known checksum never mints, even with a new digest: Flagger has not noticed that one yet. A checksum that comes
+    back during the same analysis brings its rollout back, whose evidence is about the same digest.
+    """
+    latest = current(open_rollouts)
+    if call.hook not in MINTING_HOOKS or (latest and latest.checksum == call.checksum):
+        return Binding(latest, reason="" if latest else "there is no rollout yet")
+    if target.phase not in _UNDER_WAY:
+        return Binding(reason=f"the phase is {target.phase}: no analysis is under way")
+    stepped_down = (replace(latest, state=SUPERSEDED),) if latest else ()
+    for known in open_rollouts:
+        if known.checksum == call.checksum:
+            back = _judge_digest(replace(known, state=ACTIVE, bound=now, weight=target.weight), target)
+            return Binding(back, (*stepped_down, back))
+    return Binding(changed=stepped_down, mint=True)
+
+
+def decision(rollout: Rollout) -> Decision:
+    """What the rollout's verdict means for calls now: only the digest that was judged may pass by it."""
+    if rollout.state == SUPERSEDED:
+        return Decision(HOLD, "superseded: the canary runs another image than the one that was checked")
+    if rollout.state == WITHDRAWN:
+        return Decision(REJECT, "withdrawn: Git names the primary's image again")
+    return rollout.decision

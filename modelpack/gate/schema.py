@@ -1,0 +1,178 @@
+"""The JSON that the gate reads and writes, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from modelpack.gate.config import GateConfig
+from modelpack.gate.engine import Gate
+from modelpack.gate.rollouts import Call, Rollout
+from modelpack.gate.store import Store
+
+# control characters have no place in names; PostgreSQL and log lines would choke on them
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_Short = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Text = Annotated[str, StringConstraints(max_length=4096)]
+Verdict = Literal["pending", "undecided", "hold", "accept", "reject"]
+State = Literal["active", "promoted", "failed", "superseded", "withdrawn"]
+
+
+class Webhook(BaseModel):
+    """What Flagger posts. `metadata.model` names the folder of gate.yaml."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: _Name
+    namespace: _Name
+    phase: _Short = ""
+    checksum: _Short = ""
+    metadata: dict[_Short, _Text] | None = Field(default=None, max_length=100)
+
+    def call(self, hook: str) -> Call:
+        metadata = self.metadata or {}
+        message = _printable(metadata.get("eventMessage", ""))
+        return Call(hook, self.namespace, self.name, self.phase, self.checksum, metadata.get("model", ""), message)
+
+
+class Note(BaseModel):
+    """What became of a failed rollout in Git."""
+
+    note: Annotated[str, StringConstraints(max_length=4096)] = ""
+
+    def text(self) -> str:
+        return _printable(self.note)
+
+
+class Point(BaseModel):
+    """A check's evidence at one time."""
+
+    t: float = Field(description="unix seconds")
+    weight: float
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    verdict: Verdict
+
+
+class CheckView(BaseModel):
+    """A check with its latest evidence; numbers are null until there are any."""
+
+    name: str
+    type: Literal["golden", "comparison"]
+    statistic: str = Field(description="golden: mae, rmse or accuracy; comparison: errors or slower-than")
+    unit: str
+    verdict: Verdict
+    reason: str
+    estimate: float | None = Field(description="canary minus primary: a share, or in the metric's unit")
+    low: float | None
+    high: float | None
+    n: int = Field(description="canary requests, or golden examples")
+    limit: float | None = Field(description="golden: the floor; slower-than: the threshold; errors: null")
+    margin: float = Field(description="how much worse than the primary the canary may be")
+    min_sample: int
+    canary: float | None
+    primary: float | None
+    history: list[Point] = []
+
+
+class WeightView(BaseModel):
+    t: float
+    weight: float
+
+
+class EventView(BaseModel):
+    """A webhook call and its answer."""
+
+    t: float
+    hook: str
+    phase: str
+    message: str
+    answer: int
+    reason: str
+
+
+class GoldenView(BaseModel):
+    """One of the canary's worst golden examples; `error` is its distance from `expected`, or why there is none."""
+
+    id: str
+    segment: str
+    expected: Any
+    canary: Any
+    primary: Any
+    error: float | str
+
+
+class RolloutView(BaseModel):
+    """A rollout with everything that was decided about it. Times are unix seconds."""
+
+    id: str
+    namespace: str
+    name: str
+    model: str
+    checksum: str
+    image: str = Field(description="what the canary ran when the rollout was minted; the verdict is bound to it")
+    primary_image: str
+    phase: str
+    weight: float
+    verdict: Verdict
+    reason: str
+    final: bool = Field(description="a hold that only a person can end")
+    state: State
+    rollback: bool = Field(description="a person asked to go back to this version: being healthy is enough")
+    settled: bool
+    settled_note: str
+    started: float
+    ended: float | None
+    horizon: float = Field(description="seconds under traffic after which an undecided rollout is held")
+    alpha: float
+    checks: list[CheckView]
+    weights: list[WeightView]
+    events: list[EventView]
+    golden: list[GoldenView]
+
+
+class RolloutList(BaseModel):
+    """Newest first; without history, events and golden examples."""
+
+    rollouts: list[RolloutView]
+
+
+class Settled(BaseModel):
+    id: str
+    settled: bool
+    settled_note: str
+
+
+def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str, Any]:
+    """A rollout as JSON values; `whole` adds what grows with time."""
+    config: GateConfig = gate.config(rollout.id)
+    evidence = store.evidence(rollout.id)
+    checks = []
+    golden: list[dict[str, Any]] = []
+    for check in config.checks:
+        found = evidence.get(check.name)
+        keys = ("verdict", "reason", "estimate", "low", "high", "n", "canary", "primary")
+        seen = {key: getattr(found, key) for key in keys} if found else {"verdict": "pending", "reason": "", "n": 0}
+        blank = dict.fromkeys(keys)
+        history = store.history(rollout.id, check.name) if whole else []
+        checks.append(
+            {"name": check.name, "type": check.type, **check.description(), **blank, **seen, "history": history}
+        )
+        golden += found.worst if found and whole else ()
+    skipped = ("decision", "digest", "bound", "traffic_started")
+    values = {key: value for key, value in vars(rollout).items() if key not in skipped}
+    return {
+        **values,
+        **vars(rollout.decision),
+        "checks": checks,
+        "weights": store.weights(rollout.id) if whole else [],
+        "events": store.events(rollout.id) if whole else [],
+        "golden": golden,
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,191 @@
+"""The gate over HTTP: Flagger's webhooks, the JSON API, the page, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from modelpack import __version__
+from modelpack.errors import ModelpackError
+from modelpack.gate.engine import Answer, Gate
+from modelpack.gate.exposition import Exposition
+from modelpack.gate.report import ASSETS_DIR, page_html, render_report
+from modelpack.gate.rollouts import Call
+from modelpack.gate.schema import Note, RolloutList, RolloutView, Settled, State, Webhook, view
+from modelpack.gate.store import Store
+from modelpack.gate.verdict import PASSES
+
+MAX_BODY = 64 * 1024
+PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
+
+Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[misc]  # the names stand in one place
+_Message = MutableMapping[str, Any]
+_Model = Annotated[str | None, Query(max_length=253)]
+
+
+class _BoundedBody:
+    """Refuses bodies over `MAX_BODY` bytes while they arrive."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[_Message]], send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            body += message.get("body", b"")
+            if len(body) > MAX_BODY:
+                await PlainTextResponse(f"the body is longer than {MAX_BODY} bytes\n", 413)(scope, receive, send)
+                return
+            if not message.get("more_body"):
+                break
+        given = False
+
+        async def replay() -> _Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        await self._app(scope, replay, send)
+
+
+def create_app(gate: Gate, store: Store) -> FastAPI:
+    """The service around a gate that somebody else starts and stops."""
+    app = FastAPI(
+        title="modelpack gate",
+        version=__version__,
+        description="The metrics checker that Flagger asks about a canary.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    exposition = Exposition(store)
+    app.add_middleware(_BoundedBody)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+        return PlainTextResponse(_sentence(error) + "\n", 422)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def _refused(_: Request, error: StarletteHTTPException) -> Response:
+        return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+
+    @app.exception_handler(ModelpackError)
+    async def _failed(_: Request, error: ModelpackError) -> Response:
+        return PlainTextResponse(f"{error}\n", 503)
+
+    @app.post("/flagger/{hook}", response_class=PlainTextResponse, responses=_REFUSALS, tags=["flagger"])
+    async def flagger(hook: Hook, body: Webhook) -> Response:
+        """One of Flagger's webhooks: 200 to pass, 403 with the reason to refuse (`rollback` rolls back on 200)."""
+        call = body.call(hook.value)
+        answer = await _answer(gate, call)
+        exposition.count(call.hook, answer.status)
+        reason = answer.decision.reason.encode("utf-8", "replace").decode()
+        return PlainTextResponse(f"{answer.decision.verdict}: {reason}\n", answer.status)
+
+    @app.get("/api/v1/rollouts", response_model=RolloutList, tags=["rollouts"])
+    def rollouts(
+        state: State | None = None, settled: bool | None = None, model: str | None = Query(None, max_length=253)
+    ) -> Any:
+        """Rollouts, newest first, without their history."""
+        found = store.rollouts(state=state, settled=settled, model=model)
+        return {"rollouts": [view(each, gate, store, whole=False) for each in found]}
+
+    @app.get("/api/v1/rollouts/{rollout_id}", response_model=RolloutView, responses=_UNKNOWN, tags=["rollouts"])
+    def rollout(rollout_id: str) -> Any:
+        """One rollout with its history, events and worst golden examples."""
+        return _whole(rollout_id)
+
+    @app.post("/api/v1/rollouts/{rollout_id}/settled", response_model=Settled, responses=_UNKNOWN, tags=["rollouts"])
+    def settle(rollout_id: str, body: Note) -> Any:
+        """Note that Git has been brought in line with what serves."""
+        found = gate.settle(rollout_id, body.text())
+        if found is None:
+            raise HTTPException(404, f"there is no rollout {rollout_id}")
+        return {"id": found.id, "settled": found.settled, "settled_note": found.settled_note}
+
+    @app.get("/rollouts/{rollout_id}/report.html", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])
+    def report(rollout_id: str) -> Response:
+        """The decision report: one page with its data inside."""
+        return HTMLResponse(render_report(RolloutView.model_validate(_whole(rollout_id)).model_dump()))
+
+    @app.get("/", response_class=HTMLResponse, tags=["page"])
+    def home() -> Response:
+        return HTMLResponse(page_html(None))
+
+    @app.get("/rollouts/{rollout_id}", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])
+    def page(rollout_id: str) -> Response:
+        if store.rollout(rollout_id) is None:
+            raise HTTPException(404, f"there is no rollout {rollout_id}")
+        return HTMLResponse(page_html(rollout_id))
+
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
+    def metrics() -> Response:
+        return Response(exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/healthz", response_class=PlainTextResponse, tags=["operation"])
+    def healthz() -> str:
+        return "ok\n"
+
+    @app.get(
+        "/readyz", response_class=PlainTextResponse, responses={503: {"description": "not ready"}}, tags=["operation"]
+    )
+    def readyz() -> Response:
+        """Ready while the store answers and the watcher watches."""
+        store.open("", "")
+        return PlainTextResponse("ok\n") if gate.alive else PlainTextResponse("the watcher does not run\n", 503)
+
+    def _whole(rollout_id: str) -> dict[str, Any]:
+        found = store.rollout(rollout_id)
+        if found is None:
+            raise HTTPException(404, f"there is no rollout {rollout_id}")
+        return view(found, gate, store, whole=True)
+
+    app.mount("/assets", StaticFiles(directory=Path(ASSETS_DIR)), name="assets")
+    return app
+
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    403: {"description": "refused, with the reason"},
+    413: {"description": "the body is too long"},
+}
+_UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "there is no such rollout"}}
+
+
+async def _answer(gate: Gate, call: Call) -> Answer:
+    """The answer to a call. pre-rollout waits for the golden set: where weights don't climb, no later hook would."""
+    answer = await run_in_threadpool(gate.decide, call)
+    if call.hook == "pre-rollout":
+        waited = 0.0
+        while gate.probing(answer.rollout) and waited < PRE_ROLLOUT_WAIT:
+            await asyncio.sleep(0.1)
+            waited += 0.1
+        answer = await run_in_threadpool(gate.decide, call)
+    await run_in_threadpool(gate.note, call, answer)
+    return answer
+
+
+def _sentence(error: RequestValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first.get("loc", ()) if part != "body")
+    problem = str(first.get("msg", "is not valid"))
+    text = f"{place or 'the body'}: {problem[:1].lower()}{problem[1:]}"
+    return json.dumps(text)[1:-1][:500]

@@ -1,0 +1,285 @@
+"""Rollouts and their evidence, in SQLite. A restarted gate goes on from what stands here.
+
+Each public method is one transaction, so that a crash loses at most one call. The statements are SQLAlchemy Core's, so
+that another database is another URL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelpack.errors import RemoteError
+from modelpack.gate.checks import Evidence
+from modelpack.gate.rollouts import Rollout
+from modelpack.gate.sequential import Stratum
+from modelpack.gate.verdict import Decision
+
+LISTED = 100  # rollouts that a list gives
+HISTORY = 400  # points of a check's history that are served
+_meta = sa.MetaData()
+_ID = "rollouts.id"
+
+_rollouts = sa.Table(
+    "rollouts",
+    _meta,
+    sa.Column("id", sa.String, primary_key=True),
+    *(sa.Column(name, sa.String, nullable=False, index=True) for name in ("namespace", "name", "model", "state")),
+    *(sa.Column(name, sa.String, nullable=False) for name in ("checksum", "digest", "image", "primary_image", "phase")),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("weight", "started", "bound", "horizon", "alpha")),
+    *(sa.Column(name, sa.Float) for name in ("ended", "traffic_started")),
+    sa.Column("rollback", sa.Boolean, nullable=False),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    sa.Column("settled_note", sa.String, nullable=False),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("final", sa.Boolean, nullable=False),
+)
+_configs = sa.Table(
+    "configs",
+    _meta,
+    sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
+    sa.Column("gate", sa.LargeBinary, nullable=False),
+    sa.Column("golden", sa.LargeBinary),
+)
+_evidence = sa.Table(
+    "evidence",
+    _meta,
+    sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+_points = sa.Table(
+    "points",
+    _meta,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.ForeignKey(_ID), index=True, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    *(sa.Column(name, sa.Float) for name in ("t", "weight", "estimate", "low", "high", "n")),
+    sa.Column("verdict", sa.String, nullable=False),
+)
+_strata = sa.Table(
+    "strata",
+    _meta,
+    sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    *(
+        sa.Column(name, sa.Float, nullable=False)
+        for name in ("weight", "canary_total", "canary_bad", "primary_total", "primary_bad")
+    ),
+)
+_weights = sa.Table(
+    "weights",
+    _meta,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.ForeignKey(_ID), index=True, nullable=False),
+    sa.Column("t", sa.Float, nullable=False),
+    sa.Column("weight", sa.Float, nullable=False),
+)
+_events = sa.Table(
+    "events",
+    _meta,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.ForeignKey(_ID), index=True, nullable=False),
+    sa.Column("t", sa.Float, nullable=False),
+    sa.Column("answer", sa.Integer, nullable=False),
+    *(sa.Column(name, sa.String, nullable=False) for name in ("hook", "phase", "message", "reason")),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A webhook call and its answer. Repetitions of a hook's last call are not kept."""
+
+    t: float
+    hook: str
+    phase: str
+    message: str
+    answer: int
+    reason: str
+
+
+class Store:
+    """Everything the gate remembers. Safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is SQLAlchemy's. Raises RemoteError if the database cannot be opened."""
+        self._engine = sa.create_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _tune)
+        try:
+            _meta.create_all(self._engine)
+        except SQLAlchemyError as error:
+            raise RemoteError(
+                self._engine.url.database or url, f"cannot be opened: {getattr(error, 'orig', None) or error}"
+            ) from error
+
+    @classmethod
+    def in_file(cls, path: Path) -> Store:
+        return cls(str(sa.URL.create("sqlite", database=str(path))))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        """One transaction; raises RemoteError if the database fails, a full disk included."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise RemoteError("the gate's database", f"failed: {getattr(error, 'orig', None) or error}") from error
+
+    def add(self, rollout: Rollout, gate: bytes, golden: bytes | None) -> None:
+        """Keep a new rollout with the configuration that judges it from now on."""
+        with self._connection() as connection:
+            connection.execute(_rollouts.insert().values(_row(rollout)))
+            connection.execute(_configs.insert().values(rollout=rollout.id, gate=gate, golden=golden))
+            connection.execute(_weights.insert().values(rollout=rollout.id, t=rollout.started, weight=rollout.weight))
+
+    def save(self, rollouts: Iterable[Rollout], now: float) -> None:
+        """Write what became of rollouts; a changed weight is noted with its time."""
+        with self._connection() as connection:
+            for rollout in rollouts:
+                before = connection.scalar(sa.select(_rollouts.c.weight).where(_rollouts.c.id == rollout.id))
+                connection.execute(_rollouts.update().where(_rollouts.c.id == rollout.id).values(_row(rollout)))
+                if before != rollout.weight:
+                    connection.execute(_weights.insert().values(rollout=rollout.id, t=now, weight=rollout.weight))
+
+    def config(self, rollout_id: str) -> tuple[bytes, bytes | None]:
+        """The frozen gate.yaml and golden.jsonl."""
+        with self._connection() as connection:
+            row = connection.execute(
+                sa.select(_configs.c.gate, _configs.c.golden).where(_configs.c.rollout == rollout_id)
+            ).one()
+            return row.gate, row.golden
+
+    def rollout(self, rollout_id: str) -> Rollout | None:
+        found = self._rollouts(_rollouts.c.id == rollout_id)
+        return found[0] if found else None
+
+    def open(self, namespace: str | None = None, name: str | None = None) -> list[Rollout]:
+        """Rollouts that have not ended, of one Canary or of all."""
+        wanted: list[sa.ColumnElement[bool]] = [_rollouts.c.ended.is_(None)]
+        if namespace is not None:
+            wanted += [_rollouts.c.namespace == namespace, _rollouts.c.name == name]
+        return self._rollouts(*wanted)
+
+    def rollouts(self, **equal: Any) -> list[Rollout]:
+        """The newest `LISTED` with these values in these columns; None leaves a column open."""
+        return self._rollouts(*(_rollouts.c[column] == value for column, value in equal.items() if value is not None))
+
+    def _rollouts(self, *where: sa.ColumnElement[bool]) -> list[Rollout]:
+        query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(LISTED)
+        with self._connection() as connection:
+            return [_rollout(row) for row in connection.execute(query)]
+
+    def evidence(self, rollout_id: str) -> dict[str, Evidence]:
+        """The latest evidence of each check by name."""
+        query = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == rollout_id)
+        with self._connection() as connection:
+            return {row.name: _read_evidence(row.value) for row in connection.execute(query)}
+
+    def add_evidence(self, rollout: Rollout, found: dict[str, Evidence], now: float) -> None:
+        """Replace each check's evidence; where its numbers changed, that is a point of its history."""
+        before = self.evidence(rollout.id)
+        with self._connection() as connection:
+            for name, evidence in found.items():
+                last = before.get(name)
+                if last == evidence:
+                    continue
+                if last is None:
+                    connection.execute(_evidence.insert().values(rollout=rollout.id, name=name, value=_write(evidence)))
+                else:
+                    here = (_evidence.c.rollout == rollout.id) & (_evidence.c.name == name)
+                    connection.execute(_evidence.update().where(here).values(value=_write(evidence)))
+                if last is None or replace(last, reason=evidence.reason) != evidence:
+                    columns = {key: getattr(evidence, key) for key in ("estimate", "low", "high", "n", "verdict")}
+                    connection.execute(
+                        _points.insert().values(rollout=rollout.id, name=name, t=now, weight=rollout.weight, **columns)
+                    )
+
+    def history(self, rollout_id: str, name: str) -> list[dict[str, Any]]:
+        """A check's evidence over time, thinned to `HISTORY` points with the newest kept."""
+        columns = [_points.c[key] for key in ("t", "weight", "estimate", "low", "high", "n", "verdict")]
+        query = (
+            sa.select(*columns).where(_points.c.rollout == rollout_id, _points.c.name == name).order_by(_points.c.id)
+        )
+        with self._connection() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query.order_by(_points.c.id))]
+        stride = -(-len(rows) // HISTORY) or 1
+        return rows[::-1][::stride][::-1]
+
+    def strata(self, rollout_id: str, name: str) -> tuple[Stratum, ...]:
+        query = _strata.select().where(_strata.c.rollout == rollout_id, _strata.c.name == name).order_by(_strata.c.step)
+        with self._connection() as connection:
+            return tuple(
+                Stratum(**{each.name: row._mapping[each.name] for each in fields(Stratum)})
+                for row in connection.execute(query)
+            )
+
+    def add_counts(self, rollout_id: str, name: str, counts: Stratum) -> None:
+        """Add requests to the stratum of this step."""
+        here = (_strata.c.rollout == rollout_id) & (_strata.c.name == name) & (_strata.c.step == counts.step)
+        values = asdict(counts)
+        added = {key: _strata.c[key] + values[key] for key in values if key not in ("step", "weight")}
+        with self._connection() as connection:
+            if not connection.execute(_strata.update().where(here).values(added)).rowcount:
+                connection.execute(_strata.insert().values(rollout=rollout_id, name=name, **values))
+
+    def weights(self, rollout_id: str) -> list[dict[str, float]]:
+        query = (
+            sa.select(_weights.c.t, _weights.c.weight).where(_weights.c.rollout == rollout_id).order_by(_weights.c.id)
+        )
+        with self._connection() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def add_event(self, rollout_id: str, event: Event) -> None:
+        """Note a call, unless it repeats the last one of its hook."""
+        columns = [_events.c[key] for key in ("phase", "message", "answer", "reason")]
+        last = sa.select(*columns).where(_events.c.rollout == rollout_id, _events.c.hook == event.hook)
+        with self._connection() as connection:
+            row = connection.execute(last.order_by(_events.c.id.desc()).limit(1)).one_or_none()
+            if row is None or tuple(row) != (event.phase, event.message, event.answer, event.reason):
+                connection.execute(_events.insert().values(rollout=rollout_id, **asdict(event)))
+
+    def events(self, rollout_id: str) -> list[dict[str, Any]]:
+        query = _events.select().where(_events.c.rollout == rollout_id).order_by(_events.c.id.desc()).limit(1000)
+        with self._connection() as connection:
+            rows: Sequence[Any] = connection.execute(query).all()
+        return [{key: row._mapping[key] for key in (each.name for each in fields(Event))} for row in reversed(rows)]
+
+
+def _tune(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _row(rollout: Rollout) -> dict[str, Any]:
+    values = {each.name: getattr(rollout, each.name) for each in fields(Rollout)}
+    return {**{key: value for key, value in values.items() if key != "decision"}, **asdict(rollout.decision)}
+
+
+def _rollout(row: Any) -> Rollout:
+    values = dict(row._mapping)
+    decision = Decision(values.pop("verdict"), values.pop("reason"), values.pop("final"))
+    return Rollout(**values, decision=decision)
+
+
+def _write(evidence: Evidence) -> str:
+    return json.dumps(asdict(evidence))
+
+
+def _read_evidence(text: str) -> Evidence:
+    entry = json.loads(text)
+    return Evidence(**{**entry, "worst": tuple(entry["worst"])})

@@ -1,0 +1,69 @@
+"""Every verdict, how the checks' verdicts combine, and what Flagger is answered: all decisions in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PENDING = "pending"  # a check before any traffic is not done
+UNDECIDED = "undecided"  # the evidence does not decide yet
+HOLD = "hold"  # a person is asked, or data is missing
+ACCEPT = "accept"
+REJECT = "reject"  # latches
+VERDICTS = (PENDING, UNDECIDED, HOLD, ACCEPT, REJECT)
+
+# hook -> the verdicts it is answered 200 for. A 200 from `rollback` rolls back. `rollout` is called on every tick and a
+# refusal counts as a failed check, so it refuses only what is to be rolled back anyway; a refusal of `confirm-rollout`
+# would wait for ever.
+PASSES: dict[str, tuple[str, ...]] = {
+    "confirm-rollout": VERDICTS,
+    "pre-rollout": (UNDECIDED, ACCEPT),
+    "rollout": (PENDING, UNDECIDED, HOLD, ACCEPT),
+    "confirm-traffic-increase": (UNDECIDED, ACCEPT),
+    "confirm-promotion": (ACCEPT,),
+    "post-rollout": VERDICTS,
+    "rollback": (REJECT,),
+    "event": VERDICTS,
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict, why, and whether it stays until a person ends it (`final`)."""
+
+    verdict: str
+    reason: str
+    final: bool = False
+
+
+def combine(
+    before: Decision, checks: Sequence[tuple[str, str, str]], *, under_traffic: float, horizon: float
+) -> Decision:
+    """The rollout's verdict from `(name, verdict, reason)` of its checks.
+
+    A rejection latches. After `horizon` seconds under traffic without a decision the hold is final: later evidence may
+    still reject, but no longer accept.
+    """
+    if before.verdict == REJECT:
+        return before
+    of = {verdict: [(name, reason) for name, given, reason in checks if given == verdict] for verdict in VERDICTS}
+    if of[REJECT]:
+        return Decision(REJECT, _sentence(of[REJECT]))
+    if before.final:
+        return before
+    accepted = len(of[ACCEPT]) == len(checks)
+    if not accepted and under_traffic >= horizon:
+        waiting = of[HOLD] + of[PENDING] + of[UNDECIDED]
+        return Decision(
+            HOLD, f"the horizon of {horizon:g} s is over without a decision: {_sentence(waiting)}", final=True
+        )
+    for verdict in (HOLD, PENDING):
+        if of[verdict]:
+            return Decision(verdict, _sentence(of[verdict]))
+    if accepted:
+        return Decision(ACCEPT, _sentence(of[ACCEPT]))
+    return Decision(UNDECIDED, _sentence(of[UNDECIDED]))
+
+
+def _sentence(parts: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in parts)

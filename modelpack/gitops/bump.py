@@ -1,0 +1,133 @@
+"""Name another version in Git: a bump to a wanted one, a rollback to the one before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelpack.definition import Target
+from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
+from modelpack.gitops.change import Change, Draft, digest_of, land, message, targets_of, version_of
+from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected
+from modelpack.gitops.repository import Repository
+from modelpack.reference import Reference
+from modelpack.yamledit import annotate, find
+
+ANNOTATION_ROLLBACK = "modelpack.dev/rollback"
+"""On the pod template: the digest of an older image that a person went back to, so that the gate accepts it."""
+
+_ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A version as its registry tells it. `reference` has a digest; `model_digest` is "" for other images."""
+
+    reference: Reference
+    version: str
+    model_digest: str
+
+
+def order(version: str) -> tuple[int, ...] | None:
+    """What versions are compared by; None unless it is dotted numbers with an optional v."""
+    match = _ORDERED.fullmatch(version)
+    return tuple(int(part) for part in match[1].split(".")) if match else None
+
+
+def bump(repository: Repository, wanted: Wanted, dry_run: bool = False) -> tuple[Change, str]:
+    """Commit the wanted version to every target of its model; the change, and the commit's id or "".
+
+    Raises RefusedError for a rejected model, or if somebody bumped a newer version while this one was on its way;
+    NotFoundError for an unknown model or target.
+    """
+    seen: list[str] = []
+
+    def propose(tip: Repository) -> Change:
+        change = _bump(tip, wanted)
+        now, ours = order(version_of(change.old)), order(version_of(change.new))
+        if seen and change.old != seen[0] and now and ours and now > ours:
+            newer = f"{version_of(change.old)} was bumped meanwhile"
+            raise RefusedError(change.model, newer, f"run it again to go back to {version_of(change.new)}")
+        seen.append(change.old)
+        return change
+
+    return land(repository, propose, dry_run)
+
+
+def _bump(tip: Repository, wanted: Wanted) -> Change:
+    reference = wanted.reference
+    if not reference.digest:
+        raise InputError(reference, "has no digest")
+    model = by_image(tip, reference)
+    entry = next((each for each in rejected(tip, model) if each.names(reference.digest, wanted.model_digest)), None)
+    if entry:
+        raise RefusedError(
+            f"{model.name} {reference.tag or wanted.version}".strip(),
+            f"was rejected{f' as {entry.version}' if entry.version else ''}: {entry.reason or 'no reason given'}",
+            f"remove its entry from {model.rejected_path} to lift that",
+        )
+    new = str(reference.at(tag=reference.tag or wanted.version, digest=reference.digest))
+    draft, targets = Draft(tip), targets_of(model)
+    before = [draft.image(model, target) for target in targets]
+    for target in targets:
+        draft.set_image(model, target, new)
+    old = next((image for image in before if image != new), new)
+    text = message(
+        f"{model.name}: {version_of(old)} -> {version_of(new)}",
+        f"Old image: {old}\nNew image: {new}",
+        {
+            "Model": model.name,
+            "Version": version_of(new),
+            "Digest": reference.digest,
+            "Model-Digest": wanted.model_digest,
+        },
+    )
+    return Change(model.name, old, new, text, draft.files)
+
+
+def rollback(repository: Repository, model: str | Reference, dry_run: bool = False) -> tuple[Change, str]:
+    """Commit the version before to every target of a model, given by name or image; the change and the commit's id.
+
+    The version before is what a target had before it first had what it has now: a rollback or revert takes back, it is
+    no step that another rollback returns to. Rejected versions are passed over. Raises NotFoundError if there is none.
+    """
+    return land(repository, lambda tip: _rollback(tip, model), dry_run)
+
+
+def _rollback(tip: Repository, name: str | Reference) -> Change:
+    model = by_image(tip, name) if isinstance(name, Reference) else by_name(tip, name)
+    draft, steps = Draft(tip), []
+    bad = rejected(tip, model)
+    for target in targets_of(model):
+        old = draft.image(model, target)
+        new = _before(tip, model, target, bad)
+        draft.set_image(model, target, new)
+        mark = digest_of(new) or version_of(new)
+        data = annotate(draft.file(model, target), target.file, target, ANNOTATION_ROLLBACK, mark)
+        draft.write(target.file, data)
+        steps.append((old, new))
+    old, new = steps[0]
+    text = message(
+        f"{model.name}: roll back {version_of(old)} -> {version_of(new)}",
+        f"Old image: {old}\nNew image: {new}",
+        {"Model": model.name, "Version": version_of(new), "Digest": digest_of(new)},
+    )
+    return Change(model.name, old, new, text, draft.files)
+
+
+def _before(tip: Repository, model: Model, target: Target, bad: Iterable[Rejected]) -> str:
+    values: list[str] = []
+    for revision in reversed(tip.history(target.file)):
+        try:
+            value = find(revision.data or b"", target.file, target).value
+        except ModelpackError:
+            continue  # the target was not there yet, or somewhere else
+        values = [*values[: values.index(value)], value] if value in values else [*values, value]
+    for value in reversed(values[:-1]):
+        if not any(each.names(digest_of(value)) for each in bad):
+            return value
+    remedy = "name the version you want with modelpack bump"
+    raise NotFoundError(
+        f"{model.name} in {target.file}", f"the history of {tip.branch} has no version before this one", remedy
+    )

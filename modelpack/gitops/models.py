@@ -1,0 +1,119 @@
+"""Which model an image belongs to, and which versions of it were rejected: both as the branch's tip says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import yaml
+
+from modelpack.definition import Definition, parse
+from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
+from modelpack.fields import Fields, compose, nearest
+from modelpack.gitops.repository import Repository
+from modelpack.reference import Reference
+from modelpack.yamledit import append
+
+ROOT = "model-images/"
+_FILE = re.compile(rf"{ROOT}[^/]+/model\.yaml")
+REJECTED = "rejected.yaml"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that the tip defines. `folder` is the path of the folder with its model.yaml."""
+
+    definition: Definition
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def rejected_path(self) -> str:
+        return f"{self.folder}/{REJECTED}"
+
+
+def by_image(repository: Repository, reference: Reference) -> Model:
+    """The one model whose images are in the reference's repository; raises NotFoundError that says what there is."""
+    return _only(repository, reference.name, lambda each: each.image.name)
+
+
+def by_name(repository: Repository, name: str) -> Model:
+    """The one model with a name; raises NotFoundError that says what there is."""
+    return _only(repository, name, lambda each: each.name)
+
+
+def _only(repository: Repository, wanted: str, key: Callable[[Definition], str]) -> Model:
+    found, known, broken = [], [], None
+    for path in repository.paths(ROOT):
+        if not _FILE.fullmatch(path):
+            continue
+        try:
+            definition = parse(repository.read(path) or b"", path)
+        except ModelpackError as error:
+            broken = error  # somebody else's model must not stop this one
+            continue
+        known.append(key(definition))
+        if key(definition) == wanted:
+            found.append(Model(definition, path.rpartition("/")[0]))
+    if len(found) > 1:
+        places = " and ".join(f"{each.folder}/model.yaml" for each in found)
+        raise RefusedError(wanted, f"two models have it: {places}", "give each its own")
+    if found:
+        return found[0]
+    if broken:
+        raise broken
+    where = f"no {ROOT}*/model.yaml on {repository.branch} of {repository.place} has it"
+    near = nearest(wanted, known)
+    raise NotFoundError(
+        wanted, where, f"did you mean {near}?" if near else f"known there: {', '.join(known) or 'none'}"
+    )
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An entry of rejected.yaml. `model` is the model digest, `image` a reference with digest, `at` ISO 8601 UTC."""
+
+    model: str
+    image: str
+    version: str
+    rollout: str
+    reason: str
+    at: str
+
+    def names(self, digest: str, model_digest: str = "") -> bool:
+        """Whether this entry is about an image digest or a model digest, neither of which "" is."""
+        return bool((digest and self.image.endswith(digest)) or (model_digest and self.model == model_digest))
+
+
+def rejected(repository: Repository, model: Model) -> tuple[Rejected, ...]:
+    """The model's rejected versions, oldest first; raises InputError with file and line for what cannot be read."""
+    path = model.rejected_path
+    documents = compose(repository.read(path) or b"", path)
+    if not documents:
+        return ()
+    if len(documents) > 1 or not isinstance(documents[0], yaml.SequenceNode):
+        raise InputError(path, "is not a list of {model, image, version, rollout, reason, at}")
+    return tuple(_entry(path, item) for item in documents[0].value)
+
+
+def _entry(path: str, item: yaml.Node) -> Rejected:
+    if not isinstance(item, yaml.MappingNode):
+        raise InputError(f"{path}:{item.start_mark.line + 1}", "is not a mapping with model, image, version")
+    fields = Fields(path, item)
+    entry = Rejected(*(fields.text(key, "") for key in Rejected.__dataclass_fields__))
+    fields.done()
+    return entry
+
+
+def with_rejected(data: bytes | None, path: str, entry: Rejected) -> bytes:
+    """rejected.yaml with one entry more; `data` is None where there is no such file yet."""
+    texts = {key: _one_line(value) for key, value in asdict(entry).items()}
+    return append(data or b"# Versions that are not proposed again. Remove an entry to lift it.\n", path, texts)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

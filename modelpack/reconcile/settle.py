@@ -1,0 +1,183 @@
+"""After a failed rollout, make Git say what serves: revert the commit, record the model as rejected, tell the gate.
+
+`decide` is pure. Everything is done in an order in which a run that was killed anywhere is simply finished by the next:
+revert and record are one commit, and a commit that is there already is only acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from functools import partial
+
+from modelpack import gitops
+from modelpack.definition import Target
+from modelpack.errors import ModelpackError
+from modelpack.gitops import digest_of, version_of
+from modelpack.reconcile.rollouts import Gate, Rollout
+from modelpack.reference import Reference
+from modelpack.registry import Via
+
+FAILED, WITHDRAWN = "failed", "withdrawn"
+_STATES = (FAILED, WITHDRAWN)
+_OVER = ("Failed", "Succeeded")  # Flagger's phases in which it has let go of the canary
+
+ModelDigest = Callable[[str], str]
+"""From an image's text to its model digest, "" if nobody knows."""
+
+
+class Action(Enum):
+    """What is to be done about a rollout."""
+
+    WAIT = "waiting"
+    HOLD = "held"  # a person is asked
+    REVERT = "reverted"
+    RECORD = "recorded"
+    ACKNOWLEDGE = "acknowledged"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why in one sentence."""
+
+    action: Action
+    note: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done about a rollout. `commit` is "" where Git needed none."""
+
+    rollout: str
+    model: str
+    action: Action
+    note: str
+    commit: str = ""
+
+
+def decide(rollout: Rollout, named: Sequence[str], recorded: bool) -> Decision:
+    """What a rollout asks for, given the images that Git names for it now, and whether its digest is in rejected.yaml.
+
+    A revert in the middle of an analysis goes unnoticed by Flagger: nothing happens before the phase says it is over.
+    """
+    failed, version = digest_of(rollout.image), version_of(rollout.image)
+    if rollout.phase not in _OVER or rollout.state not in _STATES:
+        return Decision(Action.WAIT, f"{version} is {rollout.state} in phase {rollout.phase}")
+    if rollout.state == WITHDRAWN:
+        return Decision(Action.ACKNOWLEDGE, f"{version} was withdrawn in Git during its rollout")
+    if not failed or not rollout.primary:
+        return Decision(
+            Action.HOLD, f"{version} failed, but its digest or the primary's image is not known: look yourself"
+        )
+    if failed == digest_of(rollout.primary):
+        return Decision(Action.HOLD, f"{version} failed, but the primary serves it already: something else changed, or a promotion broke")  # noqa: E501  # fmt: skip
+    if rollout.verdict == "accept":
+        return Decision(Action.HOLD, f"{version} failed after it was accepted: its promotion may have broken half-way, look at the primary")  # noqa: E501  # fmt: skip
+    if any(digest_of(image) == failed for image in named):
+        return Decision(Action.REVERT, f"{version} failed, back to {version_of(rollout.primary)}: {rollout.reason}")
+    if recorded:
+        return Decision(Action.ACKNOWLEDGE, f"{version} is rejected, and Git does not name it any more")
+    return Decision(Action.RECORD, f"{version} is rejected, Git names {version_of(named[0])} already: {rollout.reason}")
+
+
+def settle_once(
+    gate_url: str, repo: str, branch: str, via: Via, model_digest: ModelDigest | None = None
+) -> tuple[Outcome, ...]:
+    """Settle every failed rollout that the gate knows of, oldest first.
+
+    One that cannot be settled does not stop the others; the first error is raised at the end.
+    """
+    gate = Gate(gate_url)
+    waiting = gate.unsettled(_STATES)
+    if not waiting:
+        return ()
+    identify = model_digest or partial(_from_registry, via=via)
+    outcomes, errors = [], []
+    with gitops.open_repository(repo, branch) as repository:
+        for rollout in waiting:
+            try:
+                done, commit = gitops.land(repository, partial(_propose, rollout=rollout, model_digest=identify))
+                if done.decision.action is not Action.WAIT:
+                    gate.settle(rollout, done.decision.note)
+                outcomes.append(Outcome(rollout.id, rollout.model, done.decision.action, done.decision.note, commit))
+            except ModelpackError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    return tuple(outcomes)
+
+
+@dataclass(frozen=True)
+class _Settlement(gitops.Change):
+    """A change, and the decision that it carries out."""
+
+    decision: Decision = field(kw_only=True)
+
+
+def _propose(tip: gitops.Repository, rollout: Rollout, model_digest: ModelDigest) -> _Settlement:
+    model = gitops.by_name(tip, rollout.model)
+    draft = gitops.Draft(tip)
+    failed = digest_of(rollout.image)
+    named = {target: draft.image(model, target) for target in _concerned(gitops.targets_of(model), rollout)}
+    recorded = any(entry.names(failed) for entry in gitops.rejected(tip, model))
+    decision = decide(rollout, tuple(named.values()), recorded)
+    if decision.action is Action.REVERT:
+        for target, image in named.items():
+            if digest_of(image) == failed:
+                draft.set_image(model, target, rollout.primary)
+    identity = ""
+    if decision.action in (Action.REVERT, Action.RECORD) and not recorded:
+        identity = model_digest(rollout.image)
+        entry = gitops.Rejected(
+            model=identity,
+            image=rollout.image,
+            version=version_of(rollout.image),
+            rollout=rollout.id,
+            reason=rollout.reason,
+            at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        data = gitops.with_rejected(draft.read(model.rejected_path), model.rejected_path, entry)
+        draft.write(model.rejected_path, data)
+    text = _message(rollout, decision, identity)
+    return _Settlement(model.name, rollout.image, rollout.primary, text, draft.files, decision=decision)
+
+
+def _concerned(targets: tuple[Target, ...], rollout: Rollout) -> tuple[Target, ...]:
+    """The targets that a Canary is about; all of them if none has its name."""
+    ours = tuple(
+        target
+        for target in targets
+        if target.name == rollout.name and target.namespace in ("", rollout.namespace)
+    )  # fmt: skip
+    return ours or targets
+
+
+def _message(rollout: Rollout, decision: Decision, model_digest: str) -> str:
+    bad, good = version_of(rollout.image), version_of(rollout.primary)
+    subject = (
+        f"{rollout.model}: revert {bad} -> {good}"
+        if decision.action is Action.REVERT
+        else f"{rollout.model}: reject {bad}"
+    )
+    trailers = {
+        "Model": rollout.model,
+        "Version": good,
+        "Digest": digest_of(rollout.primary),
+        "Rejected-Digest": digest_of(rollout.image),
+        "Rejected-Model-Digest": model_digest,
+        "Rollout": rollout.id,
+    }
+    images = f"Rejected image: {rollout.image}\nServing image: {rollout.primary}"
+    body = f"The rollout of {bad} failed: {rollout.reason}\n\n{images}"
+    return gitops.message(subject, body, trailers)
+
+
+def _from_registry(image: str, via: Via) -> str:
+    from modelpack.fetch import resolve
+
+    try:
+        return resolve(Reference.parse(image), via).model_digest
+    except ModelpackError:
+        return ""  # the truth in Git does not wait for a registry: the image's digest alone is recorded then

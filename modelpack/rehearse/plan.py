@@ -1,0 +1,118 @@
+"""What is to be rehearsed, from a repository's tip: a model, its Deployment's pod template, its Canary, its gate."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from modelpack import definition
+from modelpack.definition import Definition, Target
+from modelpack.errors import InputError, NotFoundError
+from modelpack.fields import Fields, compose
+from modelpack.reference import Reference
+from modelpack.rehearse.workload import Workload, read_workload
+from modelpack.rollout import Canary, find_canary, template_hash
+
+_MODEL = re.compile(r"model-images/[^/]+/model\.yaml")
+_YAML = (".yaml", ".yml")
+
+Read = Callable[[str], "bytes | None"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One rollout. `template` is the pod template's plain value, `image` the model container as the template names it.
+
+    `gate`, `golden` and `traffic` are the bytes of the files beside model.yaml, b"" where there is none; `folder` is
+    theirs.
+    """
+
+    definition: Definition
+    folder: str
+    canary: Canary
+    workload: Workload
+    template: dict[str, Any]
+    image: Reference
+    gate: bytes
+    golden: bytes
+    traffic: bytes
+
+    @property
+    def hash(self) -> str:
+        return template_hash(self.template)
+
+
+def read_plan(paths: Sequence[str], read: Read, reference: Reference | None = None) -> Plan:
+    """Read the files of a tip. `reference` chooses the model, and takes the place of the image that Git names.
+
+    Without one the repository must hold a single model, and a model must have a target. Raises InputError with file and
+    line, or NotFoundError.
+    """
+    folder, model = _model(paths, read, reference)
+    if not model.targets:
+        raise InputError(f"{folder}/model.yaml", "has no targets", "name the Deployment that serves the model")
+    target = model.targets[0]
+    template_fields, template = _template(target, read)
+    workload = read_workload(template_fields, target.init_container, model.copy.to)
+    if reference is not None:
+        workload = replace(workload, image=str(reference))
+        template = _with_image(template, target.init_container, str(reference))
+    files = ((path, data) for path in paths if path.endswith(_YAML) and (data := read(path)) is not None)
+    return Plan(
+        definition=model,
+        folder=folder,
+        canary=find_canary(files, target),
+        workload=workload,
+        template=template,
+        image=Reference.parse(workload.image),
+        gate=read(f"{folder}/gate.yaml") or b"",
+        golden=read(f"{folder}/golden.jsonl") or b"",
+        traffic=read(f"{folder}/traffic.jsonl") or b"",
+    )
+
+
+def _model(paths: Sequence[str], read: Read, reference: Reference | None) -> tuple[str, Definition]:
+    files = [path for path in paths if _MODEL.fullmatch(path)]
+    models = [(path.removesuffix("/model.yaml"), definition.parse(read(path) or b"", path)) for path in files]
+    if reference is not None:
+        models = [each for each in models if each[1].image.name == reference.name]
+    if not models:
+        what = (
+            f"no model-images/*/model.yaml with image {reference.name}" if reference else "no model-images/*/model.yaml"
+        )
+        raise NotFoundError("repository", f"has {what}", "scaffold one with modelpack init, and commit it")
+    if len(models) > 1:
+        names = ", ".join(each[1].name for each in models)
+        raise InputError("repository", f"holds several models: {names}", "name one by its reference")
+    return models[0]
+
+
+def _template(target: Target, read: Read) -> tuple[Fields, dict[str, Any]]:
+    data = read(target.file)
+    if data is None:
+        raise NotFoundError(target.file, "is not in the repository", "commit the Deployment that model.yaml names")
+    for node in compose(data, target.file):
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        fields = Fields(target.file, node)
+        metadata = fields.mapping("metadata")
+        named = (fields.text("kind", ""), metadata.text("name", "")) == (target.kind, target.name)
+        if named and target.namespace in ("", metadata.text("namespace", "")):
+            spec = fields.mapping("spec")
+            plain = json.dumps(spec.value("template"), default=str)  # YAML has dates, a pod template has texts
+            return spec.mapping("template"), json.loads(plain)
+    raise NotFoundError(target.file, f"holds no {target.kind} {target.name!r}", "correct model.yaml's targets")
+
+
+def _with_image(template: dict[str, Any], container: str, image: str) -> dict[str, Any]:
+    changed = copy.deepcopy(template)
+    for each in changed["spec"]["initContainers"]:
+        if each["name"] == container:
+            each["image"] = image
+    return changed

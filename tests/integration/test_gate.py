@@ -1,0 +1,255 @@
+"""The gate as a process, spoken to over HTTP as Flagger does, through whole rollouts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.fakes.rehearsal import V1, V2, V3, Envoy, Folder, model_server, serve, webhook
+
+pytest.importorskip("fastapi")
+
+
+GOOD = model_server()
+
+
+class Scene:
+    """A gate process over a folder, with two model servers and counters that the test moves."""
+
+    def __init__(self, root: Path, stack: ExitStack, canary: Callable[..., Any], primary: Callable[..., Any]) -> None:
+        self.envoy = Envoy()
+        self.folder = Folder(root)
+        self.folder.write(
+            canary={"url": stack.enter_context(serve(canary)), "image": V2},
+            primary={"url": stack.enter_context(serve(primary)), "image": V1},
+            metrics=stack.enter_context(serve(self.envoy.page)) + "/stats/prometheus",
+        )
+        stack.callback(self.stop)
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.url = json.loads(self.process.stdout.readline())["url"]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(10)
+
+    def ask(self, hook: str, **changes: Any) -> requests.Response:
+        return requests.post(f"{self.url}/flagger/{hook}", json=webhook(**changes), timeout=10)
+
+    def rollouts(self, query: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = requests.get(f"{self.url}/api/v1/rollouts{query}", timeout=5).json()["rollouts"]
+        return found
+
+    def whole(self) -> dict[str, Any]:
+        found: dict[str, Any] = requests.get(f"{self.url}/api/v1/rollouts/{self.rollouts()[0]['id']}", timeout=5).json()
+        return found
+
+    def until(self, hook: str, status: int, seconds: float = 15, **changes: Any) -> str:
+        """Ask until this answer comes; the body."""
+        end = time.monotonic() + seconds
+        while (answer := self.ask(hook, **changes)).status_code != status:
+            assert time.monotonic() < end, f"{hook} is still {answer.status_code}: {answer.text}"
+            time.sleep(0.1)
+        return answer.text
+
+    def traffic(self, canary: int, primary: int, looks: int = 8, **of_canary: int) -> None:
+        """Requests over some of the gate's looks."""
+        for _ in range(looks):
+            self.envoy.add("canary", canary, **of_canary)
+            self.envoy.add("primary", primary)
+            time.sleep(0.25)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Callable[..., Scene]]:
+    with ExitStack() as stack:
+        yield lambda canary=GOOD: Scene(tmp_path, stack, canary, model_server(0.1))
+
+
+def test_a_good_model_is_promoted_and_a_restart_goes_on_from_the_evidence(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    assert s.ask("confirm-rollout").status_code == 200
+    assert s.rollouts() == []  # it never mints
+    s.until("confirm-traffic-increase", 200)
+    assert s.ask("confirm-promotion").status_code == 403
+    s.folder.write(weight=50)
+    s.traffic(60, 60)
+    before = s.whole()
+    assert before["verdict"] == "undecided"
+    seen = before["checks"][1]["n"]
+    assert 100 < seen < 500
+
+    assert s.stop() == 0
+    s.start()
+    assert s.whole()["checks"][1]["n"] == seen
+    s.traffic(200, 200)
+    s.until("confirm-promotion", 200)
+    assert s.ask("rollback").status_code == 403
+    s.folder.write(phase="Succeeded", weight=0)
+    assert s.ask("post-rollout", phase="Succeeded").status_code == 200
+    after = s.whole()
+    assert (after["id"], after["state"], after["verdict"]) == (before["id"], "promoted", "accept")
+    assert [each["weight"] for each in after["weights"]] == [0, 50]
+    assert after["checks"][1]["history"] and after["checks"][0]["n"] == 40
+    assert {each["hook"] for each in after["events"]} >= {
+        "confirm-traffic-increase",
+        "confirm-promotion",
+        "post-rollout",
+    }
+
+
+def test_the_golden_set_rejects_before_any_traffic(scene: Callable[..., Scene]) -> None:
+    s = scene(canary=model_server(error=9.0))
+    assert s.ask("confirm-traffic-increase").status_code == 403
+    assert "floor" in s.until("rollback", 200)
+    assert s.ask("confirm-traffic-increase").status_code == 403
+    assert s.ask("confirm-promotion").status_code == 403
+    s.folder.write(phase="Failed")
+    s.ask("post-rollout", phase="Failed")
+    failed = s.rollouts("?state=failed&settled=false")
+    assert len(failed) == 1 and failed[0]["image"] == V2 and failed[0]["primary_image"] == V1
+    note = requests.post(f"{s.url}/api/v1/rollouts/{failed[0]['id']}/settled", json={"note": "reverted"}, timeout=5)
+    assert note.status_code == 200
+    assert s.rollouts("?state=failed&settled=false") == []
+    assert len(s.whole()["golden"]) == 20 and s.whole()["settled_note"] == "reverted"
+    report = requests.get(f"{s.url}/rollouts/{failed[0]['id']}/report.html", timeout=5)
+    assert report.status_code == 200 and "within the floor" not in report.text
+
+
+def test_errors_under_traffic_reject(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    s.until("confirm-traffic-increase", 200)
+    s.folder.write(weight=20)
+    s.traffic(20, 100, looks=12, bad=6)
+    assert "more errors" in s.until("rollback", 200)
+    assert s.ask("confirm-traffic-increase").status_code == 403
+
+
+def test_dead_metrics_and_no_requests_hold_until_they_are_back(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    s.until("confirm-traffic-increase", 200)
+    s.folder.write(weight=20)
+    s.traffic(20, 80, looks=4)
+    assert s.ask("confirm-traffic-increase").status_code == 200
+    s.envoy.alive = False
+    assert "cannot be read" in s.until("confirm-traffic-increase", 403)
+    assert s.ask("rollback").status_code == 403
+    s.envoy.alive = True
+    s.traffic(20, 80, looks=4)
+    assert s.ask("confirm-traffic-increase").status_code == 200
+    assert "no request has reached the canary" in s.until("confirm-traffic-increase", 403)
+    assert s.whole()["final"] is False
+
+
+def test_another_image_under_the_same_checksum_gets_no_verdict(scene: Callable[..., Scene]) -> None:
+    s = scene(canary=model_server(error=9.0))
+    s.until("rollback", 200)
+    url = s.folder.target["canary"]["url"]
+    s.folder.write(canary={"url": url, "image": V3})
+    assert s.ask("rollback").status_code == 403
+    s.folder.write(canary={"url": url, "image": V1})
+    assert s.ask("rollback").status_code == 200  # withdrawn: Git names the primary's image again
+    s.folder.write(canary={"url": url, "image": V3})
+    assert s.ask("confirm-traffic-increase", checksum="c2").status_code == 403
+    assert [each["state"] for each in s.rollouts()] == ["active", "superseded"]
+
+
+def test_a_crash_loses_no_verdict(scene: Callable[..., Scene]) -> None:
+    s = scene(canary=model_server(status=500))
+    assert "40 of 40" in s.until("rollback", 200)
+    s.stop(signal.SIGKILL)
+    s.start()
+    assert s.ask("rollback").status_code == 200
+
+
+def test_pre_rollout_waits_for_the_golden_set(scene: Callable[..., Scene]) -> None:
+    assert scene().ask("pre-rollout").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/flagger/rollback", "{", 422),
+        ("POST", "/flagger/rollback", "[]", 422),
+        ("POST", "/flagger/rollback", '{"name": 1, "namespace": "default"}', 422),
+        ("POST", "/flagger/rollback", '{"name": "\\ud800", "namespace": "a\\u0000"}', 422),
+        ("POST", "/flagger/rollback", b'{"name": "\xff"}', 400),
+        ("POST", "/flagger/rollback", "[" * 50_000, 400),
+        ("POST", "/flagger/rollback", "x" * 100_000, 413),
+        ("POST", "/flagger/nothing", "{}", 422),
+        ("GET", "/api/v1/rollouts/%00", "", 404),
+        ("GET", "/api/v1/rollouts?state=odd", "", 422),
+        ("GET", "/rollouts/none", "", 404),
+        ("GET", "/rollouts/none/report.html", "", 404),
+        ("GET", "/assets/%2e%2e/report.py", "", 404),
+        ("GET", "/", "", 200),
+        ("GET", "/healthz", "", 200),
+        ("GET", "/readyz", "", 200),
+        ("GET", "/metrics", "", 200),
+        ("GET", "/openapi.json", "", 200),
+    ],
+)
+def test_odd_requests_get_a_sentence(gate_url: str, method: str, path: str, body: Any, status: int) -> None:
+    answer = requests.request(
+        method, gate_url + path, data=body, headers={"Content-Type": "application/json"}, timeout=5
+    )
+    assert answer.status_code == status, answer.text
+
+
+@pytest.fixture(scope="module")
+def gate_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with ExitStack() as stack:
+        yield Scene(tmp_path_factory.mktemp("gate"), stack, model_server(), model_server()).url
+
+
+def test_schemathesis_finds_no_server_error(gate_url: str) -> None:
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        "run",
+        f"{gate_url}/openapi.json",
+        "--url",
+        gate_url,
+    ]
+    options = [
+        "--checks",
+        "not_a_server_error",
+        "--max-examples",
+        "30",
+        "--seed",
+        "1",
+        "--exclude-path-regex",
+        "pre-rollout",
+    ]
+    ran = subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "NO_COLOR": "1"},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:]
+
+
+def test_a_port_in_use_is_one_sentence(gate_url: str, tmp_path: Path) -> None:
+    port = gate_url.rpartition(":")[2]
+    command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(tmp_path), "--port", port]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ran.returncode == 5
+    assert ran.stderr.count("\n") == 1 and "cannot be listened on" in ran.stderr

@@ -1,0 +1,143 @@
+"""After a failed rollout, Git says what serves: once, whatever was killed in between, and no more than it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelpack import gitops
+from modelpack.errors import NotFoundError, RefusedError, RemoteError
+from modelpack.reconcile.settle import Action, Outcome, settle_once
+from modelpack.registry import Via
+from tests.fakes import git_serving as serving
+from tests.fakes.gate import FakeGate, fake_gate
+from tests.fakes.git_serving import DEPLOYMENT, REJECTED, git
+
+
+@pytest.fixture
+def gate() -> Iterator[FakeGate]:
+    with fake_gate() as gate:
+        gate.add(image=serving.image("v2"), primary_image=serving.image("v1"))
+        yield gate
+
+
+def settle(gate: FakeGate, repository: Path) -> tuple[Outcome, ...]:
+    return settle_once(gate.url, str(repository), "main", Via(), lambda image: serving.digest("model v2"))
+
+
+def rejected(repository: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = yaml.safe_load(git(repository, "show", f"main:{REJECTED}"))
+    return found
+
+
+def test_revert_and_record_are_one_commit(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    (outcome,) = settle(gate, bare)
+    assert (outcome.action, outcome.commit) == (Action.REVERT, git(bare, "rev-parse", "main"))
+    assert serving.served(bare) == serving.deployment("v1")
+    (entry,) = rejected(bare)
+    assert entry.pop("at").endswith("Z")
+    assert entry == {
+        "model": serving.digest("model v2"),
+        "image": serving.image("v2"),
+        "version": "v2",
+        "rollout": "r1",
+        "reason": "errors rose to 20 %",
+    }
+    assert git(bare, "log", "-1", "--format=%s", "main") == "mpg: revert v2 -> v1"
+    assert git(bare, "log", "-1", "--format=%(trailers:key=Rollout,valueonly)", "main") == "r1"
+    assert gate.rollouts[0]["settled"]
+    assert settle(gate, bare) == ()
+    with gitops.open_repository(str(bare)) as repository, pytest.raises(RefusedError, match="was rejected"):
+        gitops.bump(repository, serving.wanted("v2"))
+    assert serving.count(bare) == 2
+
+
+def test_killed_before_the_gate_was_told_it_only_tells_it(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    settle(gate, bare)
+    gate.rollouts[0]["settled"] = False
+    (outcome,) = settle(gate, bare)
+    assert (outcome.action, outcome.commit, serving.count(bare)) == (Action.ACKNOWLEDGE, "", 2)
+    assert gate.rollouts[0]["settled"]
+
+
+def test_a_version_bumped_meanwhile_stays_and_the_failed_one_is_recorded(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v3")
+    (outcome,) = settle(gate, bare)
+    assert outcome.action is Action.RECORD
+    assert serving.served(bare) == serving.deployment("v3")
+    assert [entry["version"] for entry in rejected(bare)] == ["v2"]
+
+
+def test_what_a_person_wrote_in_rejected_yaml_stays(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    written = "# ours\n- {version: v0}   # long ago"
+    serving.commit(folder, {REJECTED: written})
+    settle(gate, folder)
+    assert (folder / REJECTED).read_text().startswith(written + "\n- model:")
+    assert [entry["version"] for entry in rejected(folder)] == ["v0", "v2"]
+    assert git(folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "action"),
+    [
+        ({"primary_image": serving.image("v2")}, Action.HOLD),
+        ({"primary_image": ""}, Action.HOLD),
+        ({"verdict": "accept"}, Action.HOLD),
+        ({"phase": "Progressing"}, Action.WAIT),
+        ({"state": "withdrawn"}, Action.ACKNOWLEDGE),
+    ],
+)
+def test_git_is_left_alone(gate: FakeGate, tmp_path: Path, fields: dict[str, str], action: Action) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    gate.rollouts[0] |= fields
+    (outcome,) = settle(gate, bare)
+    assert (outcome.action, outcome.commit, serving.count(bare)) == (action, "", 1)
+    assert gate.rollouts[0]["settled"] is (action is not Action.WAIT)
+
+
+def test_one_that_cannot_be_settled_stops_no_other(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    gate.rollouts.insert(0, {**gate.rollouts[0], "id": "r0", "model": "gone", "started": 0.0})
+    with pytest.raises(NotFoundError, match="gone"):
+        settle(gate, bare)
+    assert serving.served(bare) == serving.deployment("v1")
+    assert [each["settled"] for each in gate.rollouts] == [False, True]
+
+
+def test_only_the_deployment_that_failed_is_reverted(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    model = (folder / "model-images/mpg/model.yaml").read_text()
+    other = model.splitlines()[-1].replace("mpg/", "canada/").replace("name: mpg", "name: canada") + "\n"
+    canada = serving.deployment("v2").replace("name: mpg", "name: canada")
+    serving.commit(folder, {"model-images/mpg/model.yaml": model + other, "manifests/canada/deployment.yaml": canada})
+    settle(gate, folder)
+    assert (folder / DEPLOYMENT).read_text() == serving.deployment("v1")
+    assert (folder / "manifests/canada/deployment.yaml").read_text() == canada
+
+
+@pytest.mark.parametrize("broken", ["down", "error", "no gate"])
+def test_a_gate_that_fails_changes_nothing(gate: FakeGate, tmp_path: Path, broken: str) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    if broken == "down":
+        gate.url = "http://127.0.0.1:9"
+    elif broken == "error":
+        gate.status = 500
+    else:
+        gate.rollouts[0].pop("image")
+    with pytest.raises(RemoteError):
+        settle(gate, bare)
+    assert serving.count(bare) == 1
+
+
+def test_a_protected_branch_is_refused_and_nothing_is_acknowledged(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    serving.hook(bare, "echo protected >&2; exit 1")
+    with pytest.raises(RefusedError, match="protected"):
+        settle(gate, bare)
+    assert not gate.rollouts[0]["settled"]

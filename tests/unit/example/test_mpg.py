@@ -1,0 +1,153 @@
+"""The example model: four versions that are good and bad in the ways the story needs, and a server that says so."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+EXAMPLE = Path(__file__).parents[3] / "model-images" / "mpg"
+CAR = json.loads((EXAMPLE / "golden.jsonl").read_text().splitlines()[0])["request"]["instances"][0]
+NEEDED = ("sklearn", "vega_datasets", "prometheus_client")
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
+    reason=f"needs {', '.join(NEEDED)}: uv pip install --group example",
+)
+
+
+def run(*args: object) -> str:
+    return subprocess.run(
+        [sys.executable, EXAMPLE / "train.py", *args], check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts")
+    run("--out", folder)
+    return folder
+
+
+@contextlib.contextmanager
+def serving(model: Path) -> Iterator[str]:
+    env = {**os.environ, "MODEL_DIR": str(model), "PORT": "0", "HOST": "127.0.0.1"}
+    with subprocess.Popen(
+        [sys.executable, EXAMPLE / "serve.py"], env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            port = process.stdout.readline().rpartition("127.0.0.1:")[2].split()[0]
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0, "SIGTERM is a stop, not a crash"
+
+
+def held_out(artifacts: Path, version: str) -> dict[str, float]:
+    found: dict[str, float] = json.loads((artifacts / version / "metadata.json").read_bytes())["held out"]
+    return found
+
+
+def golden_error(url: str) -> float:
+    errors = []
+    for line in (EXAMPLE / "golden.jsonl").read_text().splitlines():
+        case = json.loads(line)
+        answer = requests.post(f"{url}/v1/models/mpg:predict", json=case["request"], timeout=10)
+        assert answer.status_code == 200
+        errors.append(abs(answer.json()["predictions"][0] - case["expected"]))
+    return sum(errors) / len(errors)
+
+
+def test_training_twice_gives_the_same_bytes(artifacts: Path, tmp_path: Path) -> None:
+    run("v2", "--out", tmp_path)
+    for name in ("model.json", "metadata.json"):
+        assert (tmp_path / "v2" / name).read_bytes() == (artifacts / "v2" / name).read_bytes()
+
+
+def test_the_versions_are_what_the_story_needs(artifacts: Path) -> None:
+    v1, v2, v3, v4 = (held_out(artifacts, version) for version in ("v1", "v2", "v3", "v4"))
+    assert v2["mae"] < 0.85 * v1["mae"]
+    assert v2["rmse"] < 0.85 * v1["rmse"]
+    assert v3["mae"] > 3 * v1["mae"]
+    assert v3["unanswered"] == v2["unanswered"] == 0
+    assert v4["unanswered"] / v4["cars"] == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize(("version", "low", "high"), [("v1", 2.2, 3.0), ("v2", 0, 2.1), ("v3", 10, 20), ("v4", 0, 2.1)])
+def test_golden_set_by_version(artifacts: Path, version: str, low: float, high: float) -> None:
+    with serving(artifacts / version) as url:
+        assert low < golden_error(url) < high
+
+
+def test_committed_examples_are_what_train_writes(tmp_path: Path) -> None:
+    run("--examples", tmp_path)
+    for name in ("golden.jsonl", "traffic.jsonl"):
+        assert (tmp_path / name).read_bytes() == (EXAMPLE / name).read_bytes()
+
+
+def test_a_fifth_of_the_traffic_and_none_of_the_golden_set_is_japanese() -> None:
+    share = [json.loads(line)["body"]["instances"][0]["origin"] for line in (EXAMPLE / "traffic.jsonl").open()]
+    assert share.count("japan") / len(share) == pytest.approx(0.2, abs=0.01)
+    assert {json.loads(line)["segment"] for line in (EXAMPLE / "golden.jsonl").open()} == {"usa", "europe"}
+
+
+@pytest.fixture(scope="module")
+def v4(artifacts: Path) -> Iterator[str]:
+    with serving(artifacts / "v4") as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        ({"instances": [CAR]}, 200, ""),
+        ({"instances": [CAR, {**CAR, "origin": "europe"}]}, 200, ""),
+        ({"instances": [{**CAR, "origin": "japan"}]}, 500, "the model failed"),
+        ({"instances": [{**CAR, "origin": "mars"}]}, 400, "instances[0].origin is not one of europe, japan, usa"),
+        ({"instances": [CAR, {**CAR, "weight": "heavy"}]}, 400, "instances[1].weight is not a number"),
+        ({"instances": [{**CAR, "weight": True}]}, 400, "instances[0].weight is not a number"),
+        ({"instances": [{}]}, 400, "instances[0].cylinders is not a number"),
+        ({"instances": ["car"]}, 400, "instances[0] is not an object"),
+        ({"instances": []}, 400, "at least one car"),
+        ([CAR], 400, "at least one car"),
+        ("{", 400, "the body is not JSON"),
+        (b"\xff", 400, "the body is not JSON"),
+    ],
+)
+def test_predict_protocol(v4: str, body: Any, code: int, sentence: str) -> None:
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    answer = requests.post(f"{v4}/v1/models/mpg:predict", data=data, timeout=10)
+    assert answer.status_code == code
+    if code == 200:
+        assert len(answer.json()["predictions"]) == len(body["instances"])
+    else:
+        assert sentence in answer.json()["error"]
+
+
+def test_the_other_addresses(v4: str) -> None:
+    assert requests.get(f"{v4}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"{v4}/v1/models/mpg", timeout=10).json() == {"name": "mpg", "ready": True}
+    assert requests.get(f"{v4}/elsewhere", timeout=10).status_code == 404
+    assert requests.post(f"{v4}/elsewhere", json={}, timeout=10).status_code == 404
+    assert requests.post(f"{v4}/v1/models/mpg:predict", data=iter([b"{}"]), timeout=10).status_code == 411
+    metrics = requests.get(f"{v4}/metrics", timeout=10).text
+    assert 'mpg_requests_total{code="500"}' in metrics
+
+
+def test_a_server_without_a_model_says_so(tmp_path: Path) -> None:
+    env = {**os.environ, "MODEL_DIR": str(tmp_path), "PORT": "0", "HOST": "127.0.0.1"}
+    done = subprocess.run([sys.executable, EXAMPLE / "serve.py"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot serve" in done.stderr
+    assert "Traceback" not in done.stderr

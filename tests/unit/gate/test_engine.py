@@ -1,0 +1,184 @@
+"""The gate without HTTP and without its threads' timing: a clock of its own, looks on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from modelpack.gate.engine import Gate
+from modelpack.gate.rollouts import Call
+from modelpack.gate.store import Store
+from tests.fakes.rehearsal import GATE, V1, V2, Envoy, Folder, model_server, serve
+
+
+class Scene:
+    def __init__(self, root: Path, stack: ExitStack) -> None:
+        self.now = 1000.0
+        self.envoy = Envoy()
+        self.folder = Folder(root)
+        self.folder.write(
+            canary={"url": stack.enter_context(serve(model_server())), "image": V2},
+            primary={"url": stack.enter_context(serve(model_server(0.1))), "image": V1},
+            metrics=stack.enter_context(serve(self.envoy.page)),
+        )
+        self.store = Store.in_file(root / "gate.sqlite")
+        stack.callback(self.store.close)
+        self.gate = Gate(root, self.store, clock=lambda: self.now)
+
+    def ask(self, hook: str, checksum: str = "c1", model: str = "mpg", phase: str = "Progressing") -> int:
+        call = Call(hook, "default", "mpg", phase, checksum, model)
+        answer = self.gate.decide(call)
+        self.gate.note(call, answer)
+        self.reason = answer.decision.reason
+        return answer.status
+
+    def ready(self) -> None:
+        """Ask until the golden set is through."""
+        end = time.monotonic() + 10
+        while self.ask("confirm-traffic-increase") != 200:
+            assert time.monotonic() < end, self.reason
+            time.sleep(0.02)
+
+    def look(self, canary: int = 0, primary: int = 0, bad: int = 0) -> None:
+        self.now += 0.25
+        self.envoy.add("canary", canary, bad=bad)
+        self.envoy.add("primary", primary)
+        self.gate.look()
+
+    def counts(self) -> list[tuple[float, float]]:
+        (rollout,) = self.store.open()
+        return [(each.weight, each.canary_total) for each in self.store.strata(rollout.id, "errors")]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        yield Scene(tmp_path, stack)
+
+
+def test_requests_count_in_the_stratum_of_their_weight_and_not_at_all_while_it_changes(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(weight=10)
+    for _ in range(3):
+        scene.look(10, 90)
+    scene.folder.write(weight=20)
+    for _ in range(3):
+        scene.look(7, 30)
+    assert scene.counts() == [(10, 20), (20, 14)]
+
+
+def test_another_image_stops_the_counting(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(weight=10)
+    scene.look(10, 90)
+    scene.look(10, 90)
+    scene.folder.write(canary={"url": scene.folder.target["canary"]["url"], "image": V2.replace("2", "9")})
+    scene.look(10, 90)
+    assert scene.counts() == [(10, 10)]
+    assert scene.ask("rollback") == 403 and "superseded" in scene.reason
+
+
+def test_an_undecided_rollout_is_held_for_good_after_the_horizon(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(weight=10)
+    scene.look(1, 9)
+    scene.look(1, 9)
+    assert scene.ask("confirm-traffic-increase") == 200
+    scene.now += 60  # the horizon of 10 m at speed 10
+    assert scene.ask("confirm-traffic-increase") == 403 and "horizon" in scene.reason
+    (rollout,) = scene.store.open()
+    assert rollout.decision.final
+    for _ in range(9):
+        scene.look(400, 400)
+    assert scene.ask("confirm-promotion") == 403
+    scene.look(0, 400, bad=400)
+    assert scene.ask("rollback") == 200
+
+
+def test_a_lost_post_rollout_call_does_not_keep_a_rollout_open(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(phase="Failed")
+    scene.gate.look()
+    assert [each.state for each in scene.store.rollouts()] == ["failed"]
+    assert scene.ask("rollback") == 403 and "no analysis" in scene.reason
+    scene.folder.write(phase="Progressing")
+    scene.now += 1
+    scene.ask("rollback")
+    assert [each.state for each in scene.store.rollouts()] == ["active", "failed"]  # a retry is judged anew
+
+
+def test_configuration_is_frozen_when_a_rollout_is_minted(scene: Scene) -> None:
+    scene.ready()
+    gate = scene.folder.root / "models/mpg/gate.yaml"
+    gate.write_text(GATE.replace("floor: 3.0", "floor: 0.001"))
+    (rollout,) = scene.store.open()
+    fresh = Gate(scene.folder.root, scene.store)
+    golden = fresh.config(rollout.id).golden
+    assert golden and golden.floor == 3.0
+
+
+def test_a_rollback_is_accepted_once_it_is_healthy(scene: Scene) -> None:
+    scene.folder.write(rollback=True)
+    (scene.folder.root / "models/mpg/gate.yaml").write_text(GATE.replace("floor: 3.0", "floor: -1.0"))
+    scene.ready()
+    scene.folder.write(weight=50)
+    scene.look(1, 1)
+    assert scene.ask("confirm-promotion") == 200 and "asked to go back" in scene.reason
+
+
+def test_the_golden_set_waits_for_the_canary_to_have_an_address(scene: Scene) -> None:
+    canary = scene.folder.target["canary"]
+    scene.folder.write(canary={**canary, "url": ""})
+    assert scene.ask("rollback") == 403
+    assert not scene.gate.probing(scene.store.open()[0].id)
+    scene.folder.write(canary=canary)
+    scene.ready()
+
+
+@pytest.mark.parametrize("model", ["", "..", "a/b", "nothing", "MPG", "\ud800"])
+def test_an_unknown_model_holds_and_mints_nothing(scene: Scene, model: str) -> None:
+    assert [scene.ask(hook, model=model) for hook in ("rollback", "confirm-promotion", "rollout", "event")] == [
+        403,
+        403,
+        200,
+        200,
+    ]
+    assert scene.store.rollouts() == []
+
+
+def test_a_broken_gate_yaml_is_the_reason(scene: Scene) -> None:
+    (scene.folder.root / "models/mpg/gate.yaml").write_text(GATE.replace("mae", "mea"))
+    assert scene.ask("confirm-traffic-increase") == 403
+    assert "mpg/gate.yaml:6" in scene.reason
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"name": 1}'])
+def test_a_target_that_makes_no_sense_holds(scene: Scene, content: str) -> None:
+    (scene.folder.root / "target.json").write_text(content)
+    assert scene.ask("rollback") == 403 and "target.json" in scene.reason
+    (scene.folder.root / "target.json").unlink()
+    assert scene.ask("confirm-promotion") == 403 and "no rehearsal" in scene.reason
+    assert scene.ask("confirm-rollout") == 200
+
+
+def test_calls_at_the_same_time_mint_one_rollout(scene: Scene) -> None:
+    threads = [threading.Thread(target=scene.ask, args=("rollback",)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(scene.store.rollouts()) == 1
+
+
+def test_repeated_calls_are_noted_once(scene: Scene) -> None:
+    scene.ready()
+    for _ in range(5):
+        scene.ask("confirm-promotion")
+        scene.ask("rollback")
+    events = scene.store.events(scene.store.rollouts()[0].id)
+    assert [each["hook"] for each in events].count("rollback") == 1

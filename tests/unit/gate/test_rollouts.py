@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from modelpack.gate.rollouts import Call, Rollout, bind, current, decision, end, observe
+from modelpack.gate.target import Endpoint, Target
+from modelpack.gate.verdict import Decision
+
+A, B, C = ("sha256:" + letter * 64 for letter in "abc")
+
+
+def target(canary: str = B, primary: str = A, phase: str = "Progressing", weight: float = 10) -> Target:
+    return Target(
+        "default",
+        "mpg",
+        phase,
+        weight,
+        "1",
+        Endpoint("u", f"r/m:v@{canary}"),
+        Endpoint("u", f"r/m:v@{primary}"),
+        "",
+        1,
+        1,
+    )
+
+
+def call(hook: str = "confirm-traffic-increase", checksum: str = "c1") -> Call:
+    return Call(hook, "default", "mpg", "Progressing", checksum)
+
+
+def rollout(
+    checksum: str = "c1", digest: str = B, state: str = "active", bound: float = 1, weight: float = 0
+) -> Rollout:
+    texts = {
+        "namespace": "default",
+        "name": "mpg",
+        "model": "mpg",
+        "image": "i",
+        "primary_image": "p",
+        "phase": "Progressing",
+    }
+    return Rollout(
+        id=f"{checksum}-{bound}",
+        checksum=checksum,
+        digest=digest,
+        state=state,
+        bound=bound,
+        weight=weight,
+        started=1,
+        horizon=60,
+        alpha=0.05,
+        **texts,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("hook", "mints"),
+    [
+        ("confirm-traffic-increase", True),
+        ("rollback", True),
+        ("pre-rollout", True),
+        ("confirm-promotion", True),
+        ("confirm-rollout", False),
+        ("event", False),
+        ("rollout", False),
+        ("post-rollout", False),
+    ],
+)
+def test_only_these_hooks_mint(hook: str, mints: bool) -> None:
+    assert bind(call(hook), [], target(), 2).mint is mints
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Initialized"])
+def test_nothing_is_minted_without_an_analysis(phase: str) -> None:
+    found = bind(call(), [], target(phase=phase), 2)
+    assert not found.mint and phase in found.reason
+
+
+def test_a_known_checksum_finds_its_rollout_and_never_mints_again() -> None:
+    known = rollout()
+    assert bind(call(), [known], target(), 2).rollout == known
+    assert not bind(call(), [known], target(canary=C), 2).mint
+
+
+def test_a_new_checksum_mints_and_supersedes() -> None:
+    found = bind(call(checksum="c2"), [rollout()], target(canary=C), 2)
+    assert found.mint and [each.state for each in found.changed] == ["superseded"]
+
+
+def test_a_checksum_that_comes_back_in_the_same_analysis_brings_its_rollout_back() -> None:
+    first, second = rollout("c1", B, "superseded", bound=1), rollout("c2", C, bound=2)
+    found = bind(call(checksum="c1"), [first, second], target(canary=B), 3)
+    assert not found.mint and found.rollout and found.rollout.id == first.id and found.rollout.state == "active"
+    assert {each.id: each.state for each in found.changed} == {first.id: "active", second.id: "superseded"}
+
+
+@pytest.mark.parametrize(
+    ("before", "canary", "after", "verdict"),
+    [
+        ("active", B, "active", "accept"),
+        ("active", C, "superseded", "hold"),
+        ("active", A, "withdrawn", "reject"),
+        ("superseded", A, "withdrawn", "reject"),
+        ("superseded", B, "superseded", "hold"),
+        ("withdrawn", B, "superseded", "hold"),
+        ("withdrawn", C, "superseded", "hold"),
+    ],
+)
+def test_a_verdict_counts_for_its_own_digest_only(before: str, canary: str, after: str, verdict: str) -> None:
+    known = replace(rollout(state=before), decision=Decision("accept", ""))
+    (seen,) = observe([known], target(canary=canary), 2)
+    assert (seen.state, decision(seen).verdict) == (after, verdict)
+
+
+def test_the_canary_becoming_the_primary_is_no_withdrawal() -> None:
+    (seen,) = observe([rollout()], target(canary=B, primary=B, phase="Promoting"), 2)
+    assert seen.state == "active"
+
+
+@pytest.mark.parametrize(
+    ("phase", "before", "after"),
+    [
+        ("Succeeded", "active", "promoted"),
+        ("Failed", "active", "failed"),
+        ("Failed", "superseded", "superseded"),
+        ("Failed", "withdrawn", "withdrawn"),
+        ("Initialized", "active", "superseded"),
+    ],
+)
+def test_a_terminal_phase_ends_it(phase: str, before: str, after: str) -> None:
+    canary = {"active": B, "superseded": C, "withdrawn": A}[before]
+    (seen,) = observe([rollout(state=before)], target(canary=canary, phase=phase), 2)
+    assert (seen.state, seen.ended) == (after, 2)
+
+
+def test_a_retry_after_the_end_is_minted_anew() -> None:
+    assert end(rollout(), "Failed", 2).ended is not None
+    assert bind(call(), [], target(), 3).mint  # ended rollouts are not handed in
+
+
+@pytest.mark.parametrize(
+    ("phase", "weight", "seen"),
+    [("Progressing", 30, 30), ("Progressing", 0, 0), ("WaitingPromotion", 0, 50), ("WaitingPromotion", 40, 40)],
+)
+def test_the_weight_is_the_last_known_one_where_the_status_forgets_it(phase: str, weight: float, seen: float) -> None:
+    (found,) = observe([rollout(weight=50)], target(phase=phase, weight=weight), 2)
+    assert found.weight == seen
+
+
+def test_time_under_traffic_starts_with_the_first_weight() -> None:
+    (idle,) = observe([rollout()], target(weight=0), 5)
+    assert idle.under_traffic(100) == 0
+    (busy,) = observe([idle], target(weight=10), 10)
+    assert busy.under_traffic(100) == 90
+
+
+def test_calls_are_about_the_rollout_bound_last() -> None:
+    assert current([]) is None
+    assert current([rollout("c1", bound=1), rollout("c2", bound=3)]) == rollout("c2", bound=3)

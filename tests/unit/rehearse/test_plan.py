@@ -1,0 +1,49 @@
+"""What to rehearse is found in a repository's files."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelpack.errors import InputError, ModelpackError, NotFoundError
+from modelpack.reference import Reference
+from modelpack.rehearse.plan import read_plan
+from tests.fakes import serving
+
+
+def test_everything_is_read_from_the_tip() -> None:
+    plan = serving.plan("v1")
+    assert (plan.definition.name, plan.canary.name, str(plan.image)) == ("mpg", "mpg", f"{serving.IMAGE}:v1")
+    assert (plan.gate.decode(), plan.golden.decode(), plan.traffic) == (serving.GATE, serving.GOLDEN, b"")
+    assert plan.hash == serving.plan("v1", model=serving.MODEL + "# changed\n").hash != serving.plan("v2").hash
+
+
+def test_a_reference_takes_the_place_of_gits_image() -> None:
+    tip = serving.files("v1")
+    plan = read_plan(tuple(tip), tip.get, Reference.parse(f"{serving.IMAGE}:v2"))
+    assert str(plan.image) == plan.workload.image == f"{serving.IMAGE}:v2"
+    assert plan.hash == serving.plan("v2").hash
+
+
+@pytest.mark.parametrize(
+    ("without", "kind", "problem"),
+    [
+        ("model-images/mpg/model.yaml", NotFoundError, "modelpack init"),
+        ("deployment.yaml", NotFoundError, "not in the repository"),
+        ("canary.yaml", NotFoundError, "no Canary"),
+    ],
+)
+def test_a_missing_file_is_named(without: str, kind: type[ModelpackError], problem: str) -> None:
+    tip = {path: data for path, data in serving.files("v1").items() if path != without}
+    with pytest.raises(kind, match=problem):
+        read_plan(tuple(tip), tip.get)
+
+
+def test_several_models_need_a_reference() -> None:
+    tip = serving.files("v1")
+    other = serving.MODEL.replace("name: mpg}", "name: other}").replace("models/mpg", "models/other")
+    tip["model-images/other/model.yaml"] = other.encode()
+    with pytest.raises(InputError, match="several models: mpg, other"):
+        read_plan(tuple(tip), tip.get)
+    assert read_plan(tuple(tip), tip.get, Reference.parse(f"{serving.IMAGE}:v2")).definition.name == "mpg"
+    with pytest.raises(NotFoundError, match="no model-images"):
+        read_plan(tuple(tip), tip.get, Reference.parse("registry.local/models/none:v1"))

@@ -1,0 +1,219 @@
+"""Every edit changes the wanted value and not one byte more; what is ambiguous is refused."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+import yaml
+
+from modelpack import fields
+from modelpack.definition import Target
+from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
+from modelpack.fields import Loader
+from modelpack.yamledit import annotate, edit, find
+
+OLD = "registry.local/models/mpg:v1"
+NEW = "registry.local/models/mpg:v2@sha256:" + "a" * 64
+TARGET = Target("deployment.yaml", "Deployment", "mpg", "model")
+BLOCK = textwrap.dedent(
+    """\
+    # which model serves
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata:
+      name: mpg
+    spec:
+      template:
+        metadata:
+          labels: {app: mpg}
+        spec:
+          initContainers:
+          - name: other
+            image: registry.local/models/mpg:v1
+          - name: model   # the model
+            image: @IMAGE@   # what a bump rewrites
+            args: [a,   b]
+          containers:
+          - {name: server, image: 'registry.local/models/mpg:v1'}
+    """
+)
+FLOW = (
+    '{"kind":"Deployment","metadata":{"name":"mpg"},"spec":{"template":{"spec":{"initContainers":'
+    '[{"image":"x:1","name":"other"},{"image":@IMAGE@,"name":"model"}]}}}}'
+)
+FLOW_LIST = BLOCK.replace(
+    "\n      - name: other\n        image: registry.local/models/mpg:v1\n      - name: model   # the model\n"
+    "        image: @IMAGE@   # what a bump rewrites\n        args: [a,   b]\n",
+    " [{name: other, image: registry.local/models/mpg:v1}, {image: @IMAGE@, name: model}] # flow\n",
+)
+SERVICE = "kind: Service\nmetadata: {name: mpg}\n"
+
+
+def around(template: str, before: str = "", after: str = "") -> str:
+    return before + template + after
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'], ids=["plain", "single", "double"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(BLOCK, id="block"),
+        pytest.param(FLOW_LIST, id="flow list"),
+        pytest.param(BLOCK.rstrip("\n"), id="no final newline"),
+        pytest.param(BLOCK.replace("\n", "\r\n"), id="crlf"),
+        pytest.param("\ufeff" + BLOCK, id="byte order mark"),
+        pytest.param("# 🚗 é 漢 \t tab\n" + BLOCK.replace("other", "ötherß😀"), id="unicode before"),
+        pytest.param(around(BLOCK, SERVICE + "---\n", "---\n" + SERVICE), id="several documents"),
+        pytest.param(around(BLOCK, "---\n---\n# empty\n---\n", "...\n---\n"), id="empty documents"),
+        pytest.param("%YAML 1.1\n---\n" + BLOCK, id="directive"),
+        pytest.param(BLOCK.replace("@IMAGE@", "!!str @IMAGE@"), id="tag"),
+        pytest.param(BLOCK.replace("@IMAGE@", "&image @IMAGE@"), id="anchor that nobody uses"),
+        pytest.param("x: &x {a: 1}\ny: *x\n---\n" + BLOCK, id="aliases elsewhere"),
+        pytest.param("a: 1\na: 2\n---\n" + BLOCK, id="duplicate key in another document"),
+        pytest.param("x: !Ref y\nz: .nan\n---\n" + BLOCK, id="foreign tags"),
+        pytest.param(
+            "kind: List\nitems:\n- " + BLOCK.replace("\n", "\n  ").rstrip() + "\n- kind: Service\n",
+            id="list of objects",
+        ),
+        pytest.param(BLOCK.replace("@IMAGE@", "\n          @IMAGE@"), id="on the next line"),
+    ],
+)
+@pytest.mark.parametrize("loader", sorted({"SafeLoader", Loader.__name__}))
+def test_edit_replaces_only_the_value(file: str, quote: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "Loader", getattr(yaml, loader))
+    template = file.encode()
+    before = template.replace(b"@IMAGE@", f"{quote}{OLD}{quote}".encode())
+    expected = template.replace(b"@IMAGE@", f"{quote}{NEW}{quote}".encode())
+    site = find(before, "d.yaml", TARGET)
+    assert site.value == OLD
+    assert before[site.start : site.end].decode() == f"{quote}{OLD}{quote}"
+    assert site.line == before[: site.start].count(b"\n") + 1
+    assert edit(before, "d.yaml", TARGET, NEW) == expected
+    assert edit(expected, "d.yaml", TARGET, NEW) == expected
+
+
+def test_edit_of_json() -> None:
+    before = FLOW.replace("@IMAGE@", f'"{OLD}"').encode()
+    assert edit(before, "d.json", TARGET, NEW) == FLOW.replace("@IMAGE@", f'"{NEW}"').encode()
+
+
+@pytest.mark.parametrize("style", [">-", "|", ">2-", "|-  # comment"])
+def test_edit_inside_a_block_scalar(style: str) -> None:
+    block = BLOCK.replace("@IMAGE@   # what a bump rewrites", f"{style}\n          @IMAGE@").replace("\n", "\r\n")
+    before, expected = (block.replace("@IMAGE@", image).encode() for image in (OLD, NEW))
+    assert edit(before, "d.yaml", TARGET, NEW) == expected
+
+
+def test_edit_gives_a_number_its_text() -> None:
+    before = BLOCK.replace("@IMAGE@", "1.10").encode()
+    assert edit(before, "d.yaml", TARGET, NEW) == BLOCK.replace("@IMAGE@", NEW).encode()
+
+
+def test_edit_takes_a_long_list_of_documents() -> None:
+    many = "".join(f"---\nkind: ConfigMap\nmetadata: {{name: c{i}}}\n" for i in range(2000))
+    text = many + "---\n" + BLOCK
+    assert edit(text.replace("@IMAGE@", OLD).encode(), "d.yaml", TARGET, NEW) == text.replace("@IMAGE@", NEW).encode()
+
+
+PLAIN = BLOCK.replace("@IMAGE@", OLD)
+
+
+@pytest.mark.parametrize(
+    ("file", "error", "words"),
+    [
+        ("", NotFoundError, "d.yaml:1: there is no Deployment mpg"),
+        (SERVICE, NotFoundError, "d.yaml:1: there is no Deployment mpg; found: Service mpg (line 1)"),
+        ("a: [\n", InputError, "d.yaml:2: is not YAML"),
+        ("a: \xff".encode("latin-1"), InputError, "d.yaml:1: is not UTF-8"),
+        ("a: {{ .Values.x }}\nb: {{- x\n", RefusedError, "is a template"),
+        (PLAIN.replace("name: model ", "name: modle "), NotFoundError, "d.yaml:12: Deployment mpg has no init container 'model'; did you mean 'modle'?"),  # noqa: E501
+        (PLAIN.replace("initContainers", "containers_"), NotFoundError, "d.yaml:11: Deployment mpg has no initContainers"),  # noqa: E501
+        (PLAIN.replace("        image: registry.local/models/mpg:v1   #", "        #"), NotFoundError, "has no image; found here: name, args"),  # noqa: E501
+        (PLAIN.replace(f"image: {OLD}   #", "image:   #"), NotFoundError, "d.yaml:15: init container 'model' has no image"),  # noqa: E501
+        (PLAIN.replace(f"image: {OLD}   #", "image: [x]   #"), InputError, "d.yaml:15: init container 'model': image is not what"),  # noqa: E501
+        (PLAIN + "---\n" + PLAIN, RefusedError, "d.yaml:21: there is a second Deployment mpg, the first is on line 2"),
+        (PLAIN.replace("name: other", "name: model"), RefusedError, "d.yaml:14: there is a second init container"),
+        (PLAIN.replace("        args:", f"        image: {OLD}\n        args:"), RefusedError, "d.yaml:16: key 'image' is given twice"),  # noqa: E501
+        (PLAIN + "spec: {}\n", RefusedError, "key 'spec' is given twice"),
+        (PLAIN.replace(f"model   # the model\n        image: {OLD}", f"model\n        image: &i {OLD}") + "x: [*i]\n", RefusedError, "shared through an anchor"),  # noqa: E501
+        (PLAIN.replace(f"image: {OLD}", f"image: &i {OLD}", 1).replace(f"image: {OLD}   #", "image: *i   #"), RefusedError, "shared through an anchor"),  # noqa: E501
+        (PLAIN.replace("  template:\n", "  template: &t\n") + "x: *t\n", RefusedError, "shared through an anchor"),
+        (PLAIN.replace(f"image: {OLD}   #", "<<: {image: x}   #"), RefusedError, "merge key"),
+        (PLAIN.replace(f"image: {OLD}   #", "image: >\n          a\n          b\n        #"), RefusedError, "folded"),
+        (PLAIN + "sops: {mac: abc}\n", RefusedError, "SOPS"),
+    ],
+)  # fmt: skip
+def test_edit_refuses(file: str | bytes, error: type[ModelpackError], words: str) -> None:
+    data = file if isinstance(file, bytes) else file.encode()
+    with pytest.raises(error) as caught:
+        edit(data, "d.yaml", TARGET, NEW)
+    assert words in str(caught.value)
+
+
+def test_edit_tells_namespaces_apart() -> None:
+    other = PLAIN.replace("  name: mpg", "  name: mpg\n  namespace: staging")
+    both = f"{other}---\n{other.replace('staging', 'production')}".encode()
+    target = Target("d.yaml", "Deployment", "mpg", "model", "production")
+    assert find(both, "d.yaml", target).line > len(other.splitlines())
+    with pytest.raises(RefusedError):
+        find(both, "d.yaml", TARGET)
+
+
+@pytest.mark.parametrize("image", ["", "a b", "a: b", "x#", "'x'", "-", "&a"])
+def test_edit_refuses_an_image_that_is_none(image: str) -> None:
+    with pytest.raises(InputError):
+        edit(PLAIN.encode(), "d.yaml", TARGET, image)
+
+
+KEY, VALUE = "modelpack.dev/rollback", "sha256:" + "b" * 64
+HEAD = "kind: Deployment\nmetadata: {name: mpg}\nspec:\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  template:\n    spec: {}\n", f'  template:\n    metadata:\n      annotations:\n        {KEY}: "{VALUE}"\n    spec: {{}}\n'),  # noqa: E501
+        (
+            "  template: # t\n      # about m\n      metadata: # m\n          labels: {a: b}\n",
+            "  template: # t\n      # about m\n      metadata: # m\n"
+            f'          annotations:\n            {KEY}: "{VALUE}"\n          labels: {{a: b}}\n',
+        ),
+        ("  template:\n    metadata: {labels: {a: b}}\n", f'  template:\n    metadata: {{annotations: {{{KEY}: "{VALUE}"}}, labels: {{a: b}}}}\n'),  # noqa: E501
+        ("  template: {}\n", f'  template: {{metadata: {{annotations: {{{KEY}: "{VALUE}"}}}}}}\n'),
+        (
+            "  template:\n    ? a\n    : b\n    c: d",
+            f'  template:\n    metadata:\n      annotations:\n        {KEY}: "{VALUE}"\n    ? a\n    : b\n    c: d',
+        ),
+        ("  template:\n    metadata:\n", f'  template:\n    metadata: {{annotations: {{{KEY}: "{VALUE}"}}}}\n'),
+        ("  template:\n    metadata:\n      annotations: # c\n", f'  template:\n    metadata:\n      annotations: {{{KEY}: "{VALUE}"}} # c\n'),  # noqa: E501
+        ("  template:\n    metadata:\n      annotations: ~\n", f'  template:\n    metadata:\n      annotations: {{{KEY}: "{VALUE}"}}\n'),  # noqa: E501
+        ("  template: {metadata: {annotations: {}}}\n", f'  template: {{metadata: {{annotations: {{{KEY}: "{VALUE}"}}}}}}\n'),  # noqa: E501
+        (
+            "  template:\n    metadata:\n      annotations:\n        # why\n        a: b",
+            f'  template:\n    metadata:\n      annotations:\n        {KEY}: "{VALUE}"\n        # why\n        a: b',
+        ),
+        (f"  template: {{metadata: {{annotations: {{{KEY}: 'x'}}}}}}\n", f"  template: {{metadata: {{annotations: {{{KEY}: '{VALUE}'}}}}}}\n"),  # noqa: E501
+        (f"  template: {{metadata: {{annotations: {{{KEY}: }}}}}}\n", f'  template: {{metadata: {{annotations: {{{KEY}:  "{VALUE}"}}}}}}\n'),  # noqa: E501
+        (f"  template: {{metadata: {{annotations: {{{KEY}: 1}}}}}}\n", f"  template: {{metadata: {{annotations: {{{KEY}: {VALUE}}}}}}}\n"),  # noqa: E501
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_annotate_inserts_the_least(before: str, after: str, end: str) -> None:
+    data, expected = ((HEAD + text).replace("\n", end).encode() for text in (before, after))
+    assert annotate(data, "d.yaml", TARGET, KEY, VALUE).decode() == expected.decode()
+    assert annotate(expected, "d.yaml", TARGET, KEY, VALUE) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "error"),
+    [
+        ("  template: &t {metadata: {}}\nx: *t\n", RefusedError),
+        ("  template:\n    metadata: &m {labels: {}}\nx: *m\n", RefusedError),
+        ("  template:\n    metadata: [a]\n", InputError),
+        ("  template:\n    metadata:\n      annotations:\n        <<: {a: b}\n", RefusedError),
+    ],
+)
+def test_annotate_refuses(template: str, error: type[ModelpackError]) -> None:
+    with pytest.raises(error):
+        annotate((HEAD + template).encode(), "d.yaml", TARGET, KEY, VALUE)
