@@ -45,6 +45,10 @@ def rising(start: Floats, progress: Floats) -> Floats:
     return 0.005 + 0.010 * progress + 0.0 * start
 
 
+def rising_early(start: Floats, progress: Floats) -> Floats:
+    return 0.005 + 0.010 * np.minimum(progress * 12 / 5, 1.0) + 0.0 * start
+
+
 def falling(start: Floats, progress: Floats) -> Floats:
     return 0.015 - 0.010 * progress + 0.0 * start
 
@@ -63,6 +67,7 @@ TRAFFIC = (
     Traffic("little traffic", CLIMB, 100, constant),
     Traffic("little traffic, rises", CLIMB, 100, rising),
     Traffic("timid, little traffic", TIMID, 100, constant),
+    Traffic("rises with the weights", CLIMB, 3000, rising_early),
 )
 
 

@@ -118,8 +118,10 @@ def load_bases(spec: str, copy: Copy, via: Via) -> tuple[Base, ...]:
         return base_host_busybox()
     if spec.startswith("oci:"):
         folder, _, tag = spec[4:].partition(":")
-        repository: Repository = LayoutRepository(Path(folder))
-        top = repository.manifest(tag or "latest")
+        layout = LayoutRepository(Path(folder))
+        tags = layout.tags()
+        repository: Repository = layout
+        top = layout.manifest(tag or (tags[0] if len(tags) == 1 else "") or "latest")
     else:
         reference = Reference.parse(spec)
         if not reference.digest:

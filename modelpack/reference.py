@@ -42,7 +42,8 @@ class Reference:
             if not slash:
                 rest = f"library/{rest}"
         repository, colon, tag = rest.partition(":")
-        if not _HOST.fullmatch(registry):
+        port = registry.rpartition(":")[2]
+        if not _HOST.fullmatch(registry) or (port.isdigit() and int(port) > 65535):
             raise InputError(text, f"{registry!r} is not a registry's host[:port]")
         if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
             raise InputError(

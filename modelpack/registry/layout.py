@@ -60,6 +60,10 @@ class LayoutRepository:
         if tag:
             self._tag(manifest, tag)
 
+    def tags(self) -> tuple[str, ...]:
+        """The tags in index.json; "" for an entry that has none."""
+        return tuple(each.annotations.get(oci.ANNOTATION_REF_NAME, "") for each in self._entries())
+
     def manifest(self, locator: str) -> oci.Manifest:
         found = oci.Descriptor("", locator, 0) if is_digest(locator) else self._tagged(locator)
         try:

@@ -226,16 +226,7 @@ def test_schemathesis_finds_no_server_error(gate_url: str) -> None:
         "--url",
         gate_url,
     ]
-    options = [
-        "--checks",
-        "not_a_server_error",
-        "--max-examples",
-        "30",
-        "--seed",
-        "1",
-        "--exclude-path-regex",
-        "pre-rollout",
-    ]
+    options = ["--checks", "not_a_server_error", "--max-examples", "20", "--seed", "1"]
     ran = subprocess.run(
         [*command, *options],
         capture_output=True,

@@ -12,11 +12,16 @@ from pathlib import Path
 import boto3
 import pytest
 
+from modelpack import oci
+from modelpack.registry import LayoutRepository
 from tests.command import argv, environ, modelpack, write_model
+from tests.fakes.artifacts import layer
 from tests.fakes.registry import Fault
 from tests.fakes.registry import serving as misbehaving
 from tests.integration.servers.registry import Registry
 from tests.integration.servers.s3 import S3
+
+BASE = layer({"bin/sh": b"a shell"})
 
 
 def same(left: Path, right: Path) -> bool:
@@ -93,6 +98,32 @@ def test_a_container_copies_the_model_bit_for_bit(
     for own in (".modelpack.json", ".modelpack.files"):
         (volume / own).unlink()
     assert same(volume, tmp_path / "artifacts/v1")
+
+
+def test_a_base_from_a_layout_lies_above_the_same_model(tmp_path: Path) -> None:
+    """The base is a layout with one image, whatever its tag, as skopeo and buildah write it; `verify` checks the layers."""
+    config = oci.Blob(
+        oci.canonical_json(
+            {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [BASE.digest]}}
+        ),
+        oci.IMAGE_CONFIG,
+    )
+    parts = {"config": config.descriptor.to_json(), "layers": [BASE.descriptor.to_json()]}
+    manifest = oci.canonical_json({"schemaVersion": 2, "mediaType": oci.IMAGE_MANIFEST, **parts})
+    layout = LayoutRepository(tmp_path / "base")
+    layout.push_layer(BASE)
+    layout.push_layer(config)
+    layout.push_manifest(oci.Manifest(manifest, oci.IMAGE_MANIFEST), "some-tag")
+    write_model(tmp_path, "registry.local/models/mpg")
+    env = {"MODELPACK_VIA": "registry.local/=oci:./registry"}
+    words = ["build", "--version", "v1", "--push", "--json"]
+    plain = json.loads(modelpack(*words, cwd=tmp_path, env=env).out)
+    based = modelpack(*words, "--base", "oci:base", cwd=tmp_path, env=env)
+    assert based.code == 0, based.err
+    made = json.loads(based.out)
+    assert made["modelDigest"] == plain["modelDigest"]
+    assert made["reference"] != plain["reference"]
+    assert modelpack("verify", made["reference"], cwd=tmp_path, env=env).code == 0
 
 
 def test_s3_gives_the_same_digest_as_the_folder(s3: S3, registry: Registry, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def test_reads_what_people_write(text: str, registry: str, repository: str, tag:
 @pytest.mark.parametrize(
     "text",
     ["", "Upper/case", "reg.example.com/", "reg.example.com/a:", "reg.example.com/a:b:c", "a@sha256:12", "a b", "../a",
-     "reg.example.com/a//b", "reg.example.com/a:" + "x" * 129, "bad_host.example/../a", "reg.example.com:port/a"],
+     "reg.example.com/a//b", "reg.example.com/a:" + "x" * 129, "bad_host.example/../a", "reg.example.com:port/a",
+     "reg.example.com:65536/a"],
 )  # fmt: skip
 def test_refuses_what_is_none(text: str) -> None:
     with pytest.raises(InputError):

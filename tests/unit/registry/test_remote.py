@@ -12,6 +12,7 @@ import pytest
 
 from modelpack import oci
 from modelpack.errors import (
+    InputError,
     IntegrityError,
     ModelpackError,
     NotFoundError,
@@ -280,6 +281,18 @@ def test_no_reference_leads_to_unencrypted_places(
         with pytest.raises(RefusedError, match="not encrypted") as caught:
             act()
         assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["https://registry.example.com:99999/", "http://[::1/"])
+def test_a_location_that_is_no_address(target: str, fake: FakeRegistry, repository: RemoteRepository) -> None:
+    fake.faults.append(Fault("POST", "uploads", 202, {"Location": target}))
+    with pytest.raises(RemoteError, match="an address that is none"):
+        repository.push_layer(Streamed())
+
+
+def test_a_port_that_is_none() -> None:
+    with pytest.raises(InputError, match="not a host and port"):
+        RemoteRepository(Reference.parse("127.0.0.1:99999/m"))
 
 
 def test_a_circle_of_redirects_ends(fake: FakeRegistry, repository: RemoteRepository) -> None:
