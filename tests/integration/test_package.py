@@ -101,7 +101,7 @@ def test_a_container_copies_the_model_bit_for_bit(
 
 
 def test_a_base_from_a_layout_lies_above_the_same_model(tmp_path: Path) -> None:
-    """The base is a layout with one image, whatever its tag, as skopeo and buildah write it; `verify` checks the layers."""
+    """A layout of one image under any tag, as skopeo and buildah write them."""
     config = oci.Blob(
         oci.canonical_json(
             {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [BASE.digest]}}

@@ -290,9 +290,9 @@ def test_a_location_that_is_no_address(target: str, fake: FakeRegistry, reposito
         repository.push_layer(Streamed())
 
 
-def test_a_port_that_is_none() -> None:
+def test_a_host_that_is_none() -> None:
     with pytest.raises(InputError, match="not a host and port"):
-        RemoteRepository(Reference.parse("127.0.0.1:99999/m"))
+        RemoteRepository(Reference.parse("[::1::]:5000/m"))
 
 
 def test_a_circle_of_redirects_ends(fake: FakeRegistry, repository: RemoteRepository) -> None:
