@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelpack.errors import RemoteError
+from modelpack.errors import InputError, RemoteError
 from modelpack.gate.checks import Evidence
 from modelpack.gate.rollouts import Rollout
 from modelpack.gate.sequential import Stratum
@@ -111,16 +111,26 @@ class Store:
     """Everything the gate remembers. Safe to use from several threads."""
 
     def __init__(self, url: str) -> None:
-        """`url` is SQLAlchemy's. Raises RemoteError if the database cannot be opened."""
+        """`url` is SQLAlchemy's. Raises RemoteError for what cannot be opened, InputError for other tables than ours."""
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _tune)
         try:
             _meta.create_all(self._engine)
+            seen = sa.inspect(self._engine)
+            fits = all(
+                {each["name"] for each in seen.get_columns(table.name)} == set(table.c.keys())
+                for table in _meta.sorted_tables
+            )
         except SQLAlchemyError as error:
             raise RemoteError(
                 self._engine.url.database or url, f"cannot be opened: {getattr(error, 'orig', None) or error}"
             ) from error
+        if not fits:
+            name = self._engine.url.database or url
+            raise InputError(
+                name, "was written by another version of modelpack", "move it away, and the gate starts anew"
+            )
 
     @classmethod
     def in_file(cls, path: Path) -> Store:
