@@ -14,7 +14,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SAMPLE_SECONDS = 0.2
+_SAMPLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def run(
     """
     helper = daemon.pid if daemon else 0
     before = _tree_cpu(helper)
-    watch = _Watch([scratch, daemon.data] if daemon else [scratch])
     output = scratch / "output.log"
+    watch = _Watch([scratch, daemon.data] if daemon else [scratch])
     with output.open("wb") as out:
         start = time.monotonic()
         process = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=scratch, start_new_session=True
         )
+        watch.start([process.pid, helper])
         late = threading.Timer(within, os.killpg, (process.pid, signal.SIGKILL))
         late.start()
         try:
@@ -72,12 +73,12 @@ def run(
             late.cancel()
         wall = time.monotonic() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    disk = watch.stop()
+    watch.stop()
     if process.returncode:
         tail = output.read_text(errors="replace")[-2000:]
         raise FailedError(f"{' '.join(argv)} ended with {process.returncode}:\n{tail}")
     cpu = used.ru_utime + used.ru_stime + _tree_cpu(helper) - before
-    return Cost(wall, cpu, max(used.ru_maxrss * 1024, _tree_rss(helper)), disk)
+    return Cost(wall, cpu, watch.rss, watch.disk)
 
 
 def median(costs: Iterable[Cost]) -> Cost:
@@ -105,27 +106,34 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 class _Watch:
-    """Samples how much some folders have grown since the start."""
+    """Samples how much some folders have grown, and the peak memory of the largest process of some trees.
+
+    Not ru_maxrss: it includes what the benchmark itself held when it started the process (Linux, getrusage(2)).
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders, self._peak = folders, 0
+        self._folders, self._pids = folders, list[int]()
         self._base = sum(map(_allocated, folders))
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self.disk = self.rss = 0
+
+    def start(self, pids: list[int]) -> None:
+        self._pids = pids
         self._thread.start()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+        self._sample()
 
     def _run(self) -> None:
         while not self._done.wait(_SAMPLE_SECONDS):
             self._sample()
 
     def _sample(self) -> None:
-        self._peak = max(self._peak, sum(map(_allocated, self._folders)) - self._base)
-
-    def stop(self) -> int:
-        self._done.set()
-        self._thread.join()
-        self._sample()
-        return self._peak
+        self.disk = max(self.disk, sum(map(_allocated, self._folders)) - self._base)
+        self.rss = max(self.rss, *map(_tree_rss, self._pids))
 
 
 def _allocated(folder: Path) -> int:

@@ -35,7 +35,6 @@ def main() -> int:
             f"{more / MIB:+.0f}",
             f"{cost.disk / MIB:.1f}",
             f"{cost.wall:.1f}",
-            "",
         )
         for (name, total, _), cost, more in zip(shapes, costs, growth, strict=True)
     ]

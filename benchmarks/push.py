@@ -88,7 +88,7 @@ def _compare(work: Path, size: int, rounds: int, only: str | None) -> int:
                 del runs[name]
             else:
                 _say(f"round {number}/{rounds}  {name}  {costs[name][-1].wall:.2f} s")
-    print(f"\n{size / MIB:.0f} MiB in {SHARDS} files, {rounds} rounds, medians; Python {platform.python_version()}")
+    print(f"\n{size / MIB:.0f} MiB in {SHARDS} files, medians of {rounds}; Python {platform.python_version()}")
     print(f"{_cores()} cores, {_processor()}")
     _report({name: median(costs[name]) for name in runs}, floors)
     print(*notes, sep="\n")
