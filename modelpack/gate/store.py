@@ -111,7 +111,7 @@ class Store:
     """Everything the gate remembers. Safe to use from several threads."""
 
     def __init__(self, url: str) -> None:
-        """`url` is SQLAlchemy's. Raises RemoteError for what cannot be opened, InputError for other tables than ours."""
+        """`url` is SQLAlchemy's. Raises RemoteError for what cannot be opened, InputError for other tables."""
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _tune)
