@@ -80,7 +80,7 @@ def rehearse(
 
     rules = Via.from_environ(via)
     settled: tuple[Settled, ...] = ()
-    with _terminable(), open_repository(repo, branch) as repository, _shown() as watch:
+    with _terminable() as check, open_repository(repo, branch) as repository, _shown() as watch:
         named = resolve(ref, rules).reference if ref is not None else None
         plan = read_plan(repository.paths(), repository.read, named)
         image = resolve(plan.image, rules).reference
@@ -94,6 +94,7 @@ def rehearse(
             unpack=partial(unpack, via=rules),
             export=repository.export,
             watch=watch,
+            check=check,
         )
         with rehearsal:
             outcome = rehearsal.run()
@@ -173,15 +174,26 @@ def _shown() -> Iterator[Callable[[Moment], None]]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """While this runs, being told to end is like Ctrl-C: everything is cleaned up."""
+def _terminable() -> Iterator[Callable[[], None]]:
+    """While this runs, being told to end is like Ctrl-C: everything is cleaned up.
+
+    Yields what raises the interrupt again: Python drops one that arrives while an object is being finalized.
+    """
+    told: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        told.append(number)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def check() -> None:
+        if told:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
-        yield
+        yield check
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

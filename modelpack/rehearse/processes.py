@@ -65,7 +65,7 @@ class Process:
 
     def gone(self) -> bool:
         """No process of the group is left."""
-        self._popen.poll()  # a zombie would count as a member
+        self._popen.poll()
         return guard.ended(self.pid)
 
 
@@ -138,7 +138,7 @@ class Processes:
 
     def _reap(self) -> None:
         for process, deadline in tuple(self._ending.items()):
-            if process.gone():
+            if process.gone() or time.monotonic() > deadline + self._grace:  # what survives KILL is the kernel's
                 os.write(self._pipe, f"-{process.pid}\n".encode())
                 del self._ending[process]
             elif time.monotonic() > deadline:

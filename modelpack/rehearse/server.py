@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 
 import requests
 
@@ -68,8 +69,8 @@ def start_server(name: str, revision: Revision, processes: Processes, state: Sta
     return Server(name, revision, processes.start(name, how.words, how.environ, revision.source, log), port, deadline)
 
 
-def await_ready(server: Server, processes: Processes) -> None:
-    """Return when it is ready. Raises RemoteError as `why_unready` does, or if another process ends meanwhile."""
+def await_ready(server: Server, check: Callable[[], None]) -> None:
+    """Return when it is ready. Raises RemoteError as `why_unready` does, or what `check` raises meanwhile."""
     while server.why_unready():
-        processes.check()
+        check()
         time.sleep(0.05)

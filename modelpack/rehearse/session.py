@@ -44,7 +44,8 @@ class Settings:
 class Rehearsal:
     """One rehearsal of a plan on a state folder. As a context it holds the folder, and leaves no process behind.
 
-    `image` is the plan's image with its digest; `commit` the repository's tip.
+    `image` is the plan's image with its digest; `commit` the repository's tip. `watch` is told what happens, `check` is
+    called every now and then and may raise to end it.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Rehearsal:
         unpack: Unpack,
         export: Export,
         watch: Callable[[Moment], None] = lambda moment: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.gate: Gate | None = None
         self._plan, self._image, self._commit = plan, image, commit
         self._state, self._settings = state, settings
-        self._unpack, self._export, self._watch = unpack, export, watch
+        self._unpack, self._export = unpack, export
+        self._watch, self._interrupted = watch, check
         self._processes = Processes()
         self._envoy = Envoy(plan.canary, state.folder / "envoy", state.logs / "envoy.log")
         self._hooks = Hooks(plan.canary, settings.gate, settings.speed)
@@ -113,7 +116,7 @@ class Rehearsal:
 
     def _initialise(self) -> Outcome:
         self._primary = self._start("primary", self._prepare())
-        await_ready(self._primary, self._processes)
+        await_ready(self._primary, self._check)
         self._cluster = replace(self._cluster, primary=self._plan.hash)
         self._tick(Seen(self._plan.hash, 0))
         self._state.forget_revisions(self._plan.hash)
@@ -124,7 +127,7 @@ class Rehearsal:
         self._primary = self._start("primary", load(self._cluster.primary, self._state.revisions))
         self._envoy.start(self._processes)
         self._start_gate()
-        await_ready(self._primary, self._processes)
+        await_ready(self._primary, self._check)
         self._envoy.serve("primary", self._primary.port)
         self._tell()
         self._note(f"Traffic goes through {self._envoy.address}")
@@ -149,7 +152,7 @@ class Rehearsal:
             while time.monotonic() < due:
                 if time.monotonic() - self._started > self._settings.timeout:
                     return Result.TIMED_OUT
-                self._processes.check()
+                self._check()
                 time.sleep(max(0.0, min(_LOOK_SECONDS, due - time.monotonic())))
 
     # --- ticks
@@ -217,6 +220,10 @@ class Rehearsal:
         self._tell()
 
     # --- what the steps need
+
+    def _check(self) -> None:
+        self._interrupted()
+        self._processes.check()
 
     def _prepare(self) -> Revision:
         return prepare(self._plan, self._image, self._state.revisions, self._unpack, self._export)

@@ -24,12 +24,13 @@ from tests.fakes.scripted_gate import scripted_gate
 from modelpack.cli.rehearse import _terminable
 
 shelf = serving.Shelf()
-with _terminable(), scripted_gate(lambda hook, body: hook in ("confirm-rollout", "pre-rollout")) as gate:
+with _terminable() as check, scripted_gate(lambda hook, body: hook in ("confirm-rollout", "pre-rollout")) as gate:
     for version in ("v1", "v2"):
         settings = Settings((), 0, 25, 60, gate.url)
         rehearsal = Rehearsal(
             serving.plan(version), serving.image(version), "c0ffee", State(Path(sys.argv[1])), settings,
-            unpack=shelf.unpack, export=shelf.export, watch=lambda moment: print(moment.message, flush=True),
+            unpack=shelf.unpack, export=shelf.export, check=check,
+            watch=lambda moment: print(moment.message, flush=True),
         )
         with rehearsal:
             rehearsal.run()
