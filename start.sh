@@ -42,7 +42,6 @@ unset "${!GIT_@}"
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export GIT_AUTHOR_NAME=start.sh GIT_AUTHOR_EMAIL=start@example.com
 export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'start.sh: %s\n' "$*" >&2; exit 1; }
@@ -102,29 +101,7 @@ install() {
         say "Installing git and python3-venv"
         { apt-get update -q && apt-get install -qy --no-install-recommends git python3-venv; } >/dev/null </dev/null
     fi
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "Python 3.10 or later is needed"
-    [ -x .venv/bin/python ] || python3 -m venv .venv
-    local stamp=.venv/modelpack-start.stamp want
-    want="$(sha256sum pyproject.toml | cut -d' ' -f1) $PWD $(.venv/bin/python -V)"
-    # tests/run installs more than this, and leaves the same line
-    if grep -qsxF "$want" "$stamp" .venv/modelpack-tests.stamp; then return 0; fi
-    say "Installing modelpack and what the example needs into .venv"
-    if ! { { [ -x .venv/bin/uv ] || .venv/bin/python -m pip install -q uv; } && install_with_uv; }; then
-        echo "uv did not do; with pip, which takes longer"
-        run .venv/bin/python -m pip install -q 'pip>=25.1'
-        run .venv/bin/python -m pip install -q -e '.[rehearse]' --group example
-    fi
-    printf '%s\n' "$want" >"$stamp"
-}
-
-install_with_uv() {
-    # uv does not read pip's settings
-    local index
-    index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
-    if [ -n "$index" ]; then export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"; fi
-    if [ -n "${PIP_FIND_LINKS:-}" ]; then export UV_FIND_LINKS="${UV_FIND_LINKS:-$PIP_FIND_LINKS}"; fi
-    if [ -n "${PIP_CERT:-}" ]; then export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"; fi
-    run .venv/bin/uv pip install -q --python .venv/bin/python -e '.[rehearse]' --group example
+    run .ci/venv start rehearse example
 }
 
 # --- the steps -------------------------------------------------------------------------------------------------------

@@ -66,6 +66,12 @@ def rehearse(
     Rehearses what the branch says, or REF in its place. Without --traffic it sends traffic.jsonl, or else the golden
     set, both from the model's folder in Git.
 
+    \b
+    Examples:
+      modelpack rehearse --speed 10
+      modelpack rehearse registry.example.com/models/mpg:v2 --traffic traffic.jsonl --rate 200
+      modelpack rehearse --repo git@example.com:team/serving.git --state var/rehearsal --no-settle
+
     Exit codes: 0 promoted, initialized or nothing to do; 5 a server was never ready; 7 rolled back; 8 no verdict.
     """
     from modelpack.fetch import resolve, unpack

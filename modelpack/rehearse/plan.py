@@ -15,6 +15,7 @@ from modelpack import definition
 from modelpack.definition import Definition, Target
 from modelpack.errors import InputError, NotFoundError
 from modelpack.fields import Fields, compose
+from modelpack.gitops import ANNOTATION_ROLLBACK
 from modelpack.reference import Reference
 from modelpack.rehearse.workload import Workload, read_workload
 from modelpack.rollout import Canary, find_canary, template_hash
@@ -46,6 +47,11 @@ class Plan:
     @property
     def hash(self) -> str:
         return template_hash(self.template)
+
+    def goes_back_to(self, image: Reference) -> bool:
+        """Whether a person asked to go back to this image: `modelpack rollback` marks the pod template with it."""
+        notes = (self.template.get("metadata") or {}).get("annotations") or {}
+        return notes.get(ANNOTATION_ROLLBACK) in {image.digest, image.tag} - {""}
 
 
 def read_plan(paths: Sequence[str], read: Read, reference: Reference | None = None) -> Plan:

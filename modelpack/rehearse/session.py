@@ -267,6 +267,7 @@ class Rehearsal:
                 "metrics": self._envoy.metrics,
                 "interval": self._plan.canary.interval / self._settings.speed,
                 "speed": self._settings.speed,
+                "rollback": self._plan.goes_back_to(self._image),
             }
         )
 

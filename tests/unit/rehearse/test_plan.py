@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelpack.errors import InputError, ModelpackError, NotFoundError
+from modelpack.gitops import ANNOTATION_ROLLBACK as ROLLBACK
 from modelpack.reference import Reference
 from modelpack.rehearse.plan import read_plan
 from tests.fakes import serving
@@ -47,3 +48,16 @@ def test_several_models_need_a_reference() -> None:
     assert read_plan(tuple(tip), tip.get, Reference.parse(f"{serving.IMAGE}:v2")).definition.name == "mpg"
     with pytest.raises(NotFoundError, match="no model-images"):
         read_plan(tuple(tip), tip.get, Reference.parse("registry.local/models/none:v1"))
+
+
+def test_a_rollback_is_for_the_image_that_it_names() -> None:
+    digest = "sha256:" + "1" * 64
+    tip = serving.files("v1")
+    note = f"metadata: {{annotations: {{{ROLLBACK}: '{digest}'}}, labels:".encode()
+    marked = tip["deployment.yaml"].replace(b"metadata: {labels:", note)
+    assert marked != tip["deployment.yaml"]
+    plan = read_plan(tuple(tip), {**tip, "deployment.yaml": marked}.get)
+    image = Reference.parse(f"{serving.IMAGE}:v1")
+    assert plan.goes_back_to(image.at(tag="v1", digest=digest))
+    assert not plan.goes_back_to(image.at(tag="v2", digest="sha256:" + "2" * 64))
+    assert not serving.plan("v1").goes_back_to(image)
