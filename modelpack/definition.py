@@ -13,6 +13,8 @@ from modelpack.reference import Reference
 API_VERSION = "modelpack.dev/v1"
 VERSION_PLACEHOLDER = "{version}"
 DEFAULT_BASE = "none"
+MODELPACK_SUFFIX = "-modelpack"
+"""The ModelPack manifest of tag `v2` has the tag `v2-modelpack`."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}")  # a tag of 128 less the suffix -modelpack
 
@@ -59,17 +61,20 @@ class Definition:
 
 def check_version(version: str) -> str:
     """A version is a tag with room for a suffix; raises InputError for what cannot be one."""
-    if not _VERSION.fullmatch(version):
+    if not _VERSION.fullmatch(version) or version.endswith(MODELPACK_SUFFIX):
         raise InputError(
-            version or "version", "is not a version", "use letters, digits, dot, dash and underscore, like v2"
+            version or "version",
+            "is not a version",
+            f"use letters, digits, dot, dash and underscore, like v2; 118 at most, {MODELPACK_SUFFIX} not last",
         )
     return version
 
 
 def load(path: Path) -> Definition:
     """Read `path`, a model.yaml or the folder that holds one."""
-    file = path / "model.yaml" if path.is_dir() else path
+    file = path
     try:
+        file = path / "model.yaml" if path.is_dir() else path
         data = file.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(
@@ -97,13 +102,18 @@ def parse(data: bytes, name: str, folder: Path | None = None) -> Definition:
         name=model,
         source=source,
         image=_image(fields),
-        base=fields.text("base", DEFAULT_BASE),
+        base=_base(fields.text("base", DEFAULT_BASE), folder),
         copy=_copy(fields.mapping("copy")),
         targets=tuple(_target(each) for each in fields.mappings("targets")),
         folder=folder,
     )
     fields.done()
     return definition
+
+
+def _base(text: str, folder: Path | None) -> str:
+    """The base; an image layout is looked for from model.yaml's folder, as the source is."""
+    return f"oci:{folder / text[4:]}" if folder and text.startswith("oci:") else text
 
 
 def _image(fields: Fields) -> Reference:
@@ -124,7 +134,9 @@ def _copy(fields: Fields) -> Copy:
         verify=fields.choice("verify", ["size", "sha256"], Copy.verify),
     )
     for key, path in (("from", copy.source), ("to", copy.to)):
-        if not path.startswith("/") or ".." in PurePosixPath(path).parts or path == "/" or "\n" in path:
+        root, *parts = path.removesuffix("/").split("/")
+        strange = any(part in ("", ".", "..") or part.startswith(".wh.") for part in parts)
+        if root or not parts or strange or not path.isprintable():
             raise fields.error(key, f"{path!r} is not an absolute folder below /")
     source, to = PurePosixPath(copy.source), PurePosixPath(copy.to)
     if source == to or source in to.parents or to in source.parents:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from modelpack import oci
+from modelpack.definition import MODELPACK_SUFFIX
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RefusedError, RemoteError
 from modelpack.image import extract
 from modelpack.reference import Reference
 from modelpack.registry import Repository, Via, open_repository
-
-MODELPACK_SUFFIX = "-modelpack"
-"""The ModelPack manifest of tag `v2` has the tag `v2-modelpack`."""
 
 _CONFIG_LIMIT = 4 << 20
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -50,7 +48,7 @@ def resolve(reference: Reference, via: Via) -> Resolved:
 def resolve_model(reference: Reference, via: Via) -> Resolved:
     """The same for what must be a model container; raises InputError for any other image."""
     resolved = resolve(reference, via)
-    if not resolved.model_digest:
+    if not oci.is_digest(resolved.model_digest):
         raise InputError(reference, "is not a model container: its index names no model digest")
     return resolved
 
@@ -63,19 +61,30 @@ def unpack(reference: Reference, root: Path, via: Via) -> None:
 
 
 def pull(reference: Reference, folder: Path, via: Via) -> Resolved:
-    """Write a model's files into `folder`, which must be new or empty; they appear there only when all are verified."""
+    """Write a model's files into `folder`, which must be new or empty; they appear there only when all are verified.
+
+    A folder that is there is filled and not replaced: it may be a mounted volume, or where somebody works.
+    """
     resolved = resolve_model(reference, via)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RefusedError(folder, "exists and is not an empty folder", "name another")
     repository = open_repository(reference, via)
     model = repository.manifest(resolved.model_digest)
-    config = _config(_image_here(resolved, repository), repository)
+    path = _model_path(_config(_image_here(resolved, repository), repository), resolved)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+        there = folder.exists()
+        if there and (not folder.is_dir() or any(folder.iterdir())):
+            raise RefusedError(folder, "exists and is not an empty folder", "name another")
+        beside = folder if there else folder.parent
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=beside, prefix=".modelpack-") as name:
             whole = Path(name) / "image"
             _extract(repository, model.layers, whole)
-            (whole / _model_path(config, resolved)).rename(folder)
+            files = whole / path
+            if files.is_symlink() or not files.is_dir():
+                raise IntegrityError(resolved.reference, f"its model has no folder /{path}")
+            for child in files.iterdir() if there else ():
+                child.rename(folder / child.name)
+            if not there:
+                files.rename(folder)
     except OSError as error:
         raise RemoteError(folder, f"cannot be written: {error.strerror}", "make room and try again") from error
     return resolved
@@ -131,9 +140,8 @@ def verify(reference: Reference, via: Via) -> Verified:
     for image in images:
         if [layer.digest for layer in image.layers][: len(model_layers)] != model_layers:
             raise IntegrityError(reference, f"image {image.digest} does not start with the model's layers")
-        diff_ids = _config(image, repository).get("rootfs", {}).get("diff_ids", [])
-        plain = [each.digest for each in image.layers if each.media_type == oci.IMAGE_LAYER]
-        if len(diff_ids) != len(image.layers) or not set(plain) <= set(diff_ids):
+        diff_ids = _mapping(_config(image, repository), "rootfs").get("diff_ids")
+        if not isinstance(diff_ids, list) or not _fit(image.layers, diff_ids):
             raise IntegrityError(reference, f"image {image.digest}: the config's diff_ids are not its layers")
         blobs |= {each.digest: each.size for each in (image.config, *image.layers)}
     for digest, size in blobs.items():
@@ -161,18 +169,27 @@ def read_config(image: oci.Manifest, repository: Repository) -> bytes:
 
 
 def _config(image: oci.Manifest, repository: Repository) -> dict[str, Any]:
-    try:
-        value = json.loads(read_config(image, repository))
-    except ValueError as error:
-        raise IntegrityError(image.config.digest, "the image's config is not JSON") from error
-    return value if isinstance(value, dict) else {}
+    return oci.read_json(read_config(image, repository), image.config.digest, "the image's config")
+
+
+def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _fit(layers: Sequence[oci.Descriptor], diff_ids: list[Any]) -> bool:
+    """Whether each plain layer is its diff_id; what a compressed one unpacks to is not looked at."""
+    return len(layers) == len(diff_ids) and all(
+        layer.media_type != oci.IMAGE_LAYER or layer.digest == diff_id
+        for layer, diff_id in zip(layers, diff_ids, strict=True)
+    )
 
 
 def _model_path(config: dict[str, Any], resolved: Resolved) -> PurePosixPath:
     """Where the model lies in the image, relative to its root: what MODELPACK_SRC says."""
-    for entry in config.get("config", {}).get("Env", []):
+    for entry in _mapping(config, "config").get("Env") or ():
         name, _, value = str(entry).partition("=")
-        if name == "MODELPACK_SRC" and ".." not in PurePosixPath(value).parts:
+        if name == "MODELPACK_SRC" and re.match("/[^/]", value) and ".." not in PurePosixPath(value).parts:
             return PurePosixPath(value).relative_to("/")
     raise NotFoundError(resolved.reference, "its image does not say where the model is (MODELPACK_SRC)")
 

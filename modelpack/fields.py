@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from modelpack.errors import InputError
 T = TypeVar("T")
 _MISSING: Any = object()
 
+_DEEPEST = 100  # the C composer recurses, and without a bound it takes the process with it
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -124,7 +126,10 @@ class Fields:
 
     def value(self, key: str, default: Any = _MISSING) -> Any:
         """The plain Python value, whatever its shape."""
-        return self._take(key, default, "a value", lambda node: Loader("").construct_document(node))
+        try:
+            return self._take(key, default, "a value", lambda node: Loader("").construct_document(node))
+        except (yaml.YAMLError, ValueError) as error:
+            raise self.error(key, "is not a plain value") from error
 
     def skip(self, *keys: str) -> None:
         """Say that these keys are known and of no interest here."""
@@ -158,8 +163,11 @@ def _text(node: yaml.Node) -> str | None:
 def _number(node: yaml.Node) -> float | None:
     if not isinstance(node, yaml.ScalarNode) or node.tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         return None
-    value = Loader("").construct_document(node)
-    return value if value == value else None
+    try:
+        value = Loader("").construct_document(node)
+    except ValueError:  # as of !!int x
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _boolean(node: yaml.Node) -> bool | None:
@@ -170,7 +178,12 @@ def _boolean(node: yaml.Node) -> bool | None:
 
 def compose(data: bytes | str, name: str) -> list[yaml.Node]:
     """The documents of a YAML stream as nodes, without empty ones; a syntax error is an InputError with its line."""
+    depth = 0
     try:
+        for event in yaml.parse(data, Loader=Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise InputError(name, f"is nested more than {_DEEPEST} levels deep")
         return [node for node in yaml.compose_all(data, Loader=Loader) if node is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,12 @@ ANNOTATION_VERSION = "org.opencontainers.image.version"
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 
 INDEX_TYPES = frozenset({IMAGE_INDEX, DOCKER_INDEX})
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Whether this is a digest as modelpack writes and follows them: sha256 alone."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def digest_of(data: bytes | memoryview) -> str:
@@ -41,6 +48,17 @@ def digest_of(data: bytes | memoryview) -> str:
 def canonical_json(value: Any) -> bytes:
     """JSON whose bytes depend on the value alone: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_json(data: bytes, subject: object, what: str) -> dict[str, Any]:
+    """The JSON object that somebody else wrote; raises IntegrityError for what is none. `what` names it."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(subject, f"{what} is not JSON") from error
+    if not isinstance(value, dict):
+        raise IntegrityError(subject, f"{what} is not a JSON object")
+    return value
 
 
 @dataclass(frozen=True)
@@ -80,18 +98,23 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: Any) -> Descriptor:
-        """Raises KeyError or TypeError for what is no descriptor; `Manifest` turns that into an IntegrityError."""
-        platform = value.get("platform")
+        """Raises one of NOT_A_DESCRIPTOR for what is none; `Manifest` turns that into an IntegrityError."""
+        platform, digest, size = value.get("platform"), str(value["digest"]), value["size"]
+        if not is_digest(digest) or type(size) is not int or size < 0:
+            raise ValueError(digest)  # followed as it is, a tag in the place of a digest would go unverified
         return cls(
             media_type=str(value["mediaType"]),
-            digest=str(value["digest"]),
-            size=int(value["size"]),
+            digest=digest,
+            size=size,
             annotations=MappingProxyType({str(k): str(v) for k, v in (value.get("annotations") or {}).items()}),
             platform=Platform(platform["os"], platform["architecture"], platform.get("variant", ""))
             if platform
             else None,
             artifact_type=value.get("artifactType", ""),
         )
+
+
+NOT_A_DESCRIPTOR = (KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -107,18 +130,12 @@ class Manifest:
 
     @cached_property
     def _parsed(self) -> dict[str, Any]:
-        try:
-            value = json.loads(self.raw)
-        except ValueError as error:
-            raise IntegrityError(self.digest, "the manifest is not JSON") from error
-        if not isinstance(value, dict):
-            raise IntegrityError(self.digest, "the manifest is not a JSON object")
-        return value
+        return read_json(self.raw, self.digest, "the manifest")
 
     def _descriptors(self, key: str) -> tuple[Descriptor, ...]:
         try:
             return tuple(Descriptor.from_json(each) for each in self._parsed.get(key) or ())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except NOT_A_DESCRIPTOR as error:
             raise IntegrityError(self.digest, f"the manifest's {key} are not descriptors") from error
 
     @property
@@ -132,6 +149,8 @@ class Manifest:
     @cached_property
     def annotations(self) -> Mapping[str, str]:
         value = self._parsed.get("annotations") or {}
+        if not isinstance(value, dict):
+            raise IntegrityError(self.digest, "the manifest's annotations are not a JSON object")
         return MappingProxyType({str(k): str(v) for k, v in value.items()})
 
     @cached_property
@@ -139,7 +158,7 @@ class Manifest:
         """The config's descriptor; raises IntegrityError for an index."""
         try:
             return Descriptor.from_json(self._parsed["config"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except NOT_A_DESCRIPTOR as error:
             raise IntegrityError(self.digest, "the manifest has no config") from error
 
     @cached_property

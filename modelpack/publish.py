@@ -8,19 +8,21 @@ The order of a push is layers, configs, ModelPack manifest, images, index: a tag
 from __future__ import annotations
 
 import hashlib
+import tempfile
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import TypeVar
 
 from modelpack import oci
-from modelpack.definition import Copy, Definition
+from modelpack.definition import MODELPACK_SUFFIX, Copy, Definition
 from modelpack.errors import InputError, IntegrityError, RemoteError
-from modelpack.fetch import MODELPACK_SUFFIX, read_config
+from modelpack.fetch import read_config
 from modelpack.image import Base, ModelLayer, assemble, base_host_busybox, bases_from, bases_none, plan_layers
 from modelpack.reference import Reference
 from modelpack.registry import LayoutRepository, Repository, Via, open_repository
@@ -32,6 +34,8 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 
 LAYERS_AT_A_TIME = 4
+_FAREWELL = 2.0
+"""Seconds that layers have to clean up after a failure or Ctrl-C: a registry that hangs would keep them for minutes."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +67,18 @@ def build(
 
     `outputs` are `oci:DIR`, `tar:FILE` or `docker`. `progress` is told each number of bytes as they pass.
     """
-    exports = [_export(spec) for spec in outputs if not spec.startswith("oci:")]
+    layouts = [spec for spec in outputs if spec.startswith("oci:") and spec != "oci:"]
+    exports = [_export(spec) for spec in outputs if spec not in layouts]
     source = open_source(definition.source_of(version))
     files = source.files()
     layers = plan_layers(source, files, definition.copy.source)
     bases = load_bases(base, definition.copy, via)
     sinks: list[Repository] = [open_repository(reference, via)] if push else []
-    sinks += [LayoutRepository(Path(spec[4:]), reference) for spec in outputs if spec.startswith("oci:")]
+    sinks += [LayoutRepository(Path(spec[4:]), reference) for spec in layouts]
     learn = sinks[0].push_layer if sinks else _hash
     digests = [each.digest for each in _on_each(layers, learn, progress)]
     layers = _with_digests(layers, digests)
     artifact = assemble(name=definition.name, version=version, copy=definition.copy, layers=layers, bases=bases)
-    for sink in sinks:
-        _push(artifact, sink, reference.tag, progress)
-    for export in exports:
-        export(artifact, reference)
     store.save(
         Record(
             reference=str(reference),
@@ -91,6 +92,10 @@ def build(
             index_digest=artifact.index.digest,
         )
     )
+    for sink in sinks:
+        _push(artifact, sink, reference.tag, progress)
+    for export in exports:
+        export(artifact, reference)
     return _built(artifact, reference, definition.name, version, layers, push)
 
 
@@ -115,7 +120,7 @@ def load_bases(spec: str, copy: Copy, via: Via) -> tuple[Base, ...]:
     if spec == "none":
         return bases_none()
     if spec == "host-busybox":
-        return base_host_busybox()
+        return base_host_busybox(copy.source)
     if spec.startswith("oci:"):
         folder, _, tag = spec[4:].partition(":")
         layout = LayoutRepository(Path(folder))
@@ -138,27 +143,29 @@ def load_bases(spec: str, copy: Copy, via: Via) -> tuple[Base, ...]:
 
 
 def _export(spec: str) -> Callable[[oci.Artifact, Reference], None]:
-    """What writes an artifact to `docker` or `tar:FILE`."""
+    """What writes an artifact to `docker` or `tar:FILE`; raises before a model is read for nothing."""
     if spec == "docker":
         from modelpack.registry import docker
 
+        docker.connect().close()
         return docker.load
     if spec.startswith("tar:") and len(spec) > 4:
-        return partial(_write_archive, Path(spec[4:]))
+        path = Path(spec[4:])
+        if path.is_dir():
+            raise InputError(spec, "is a folder", "name a file in it")
+        return partial(_write_archive, path)
     raise InputError(spec, "is not an output", "write oci:DIR, tar:FILE or docker")
 
 
 def _write_archive(path: Path, artifact: oci.Artifact, reference: Reference) -> None:
-    partial_path = path.with_name(f".{path.name}.partial")
     try:
-        with partial_path.open("wb") as file:
-            write_archive(file, artifact, reference)
-        partial_path.replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".modelpack-") as folder:
+            whole = Path(folder) / "image.tar"
+            with whole.open("wb") as file:
+                write_archive(file, artifact, reference)
+            whole.replace(path)
     except OSError as error:
         raise RemoteError(path, f"cannot be written: {error.strerror}", "make room and try again") from error
-    finally:
-        with suppress(OSError):
-            partial_path.unlink(missing_ok=True)
 
 
 def _push(artifact: oci.Artifact, repository: Repository, tag: str, progress: Progress) -> None:
@@ -231,14 +238,32 @@ class _Watched:
 def _on_each(layers: Sequence[oci.Layer], work: Callable[[oci.Layer], T], progress: Progress) -> list[T]:
     """Do the work on several layers at a time, in order; the first error, or Ctrl-C, stops the others and is raised."""
     stop = Event()
-    with ThreadPoolExecutor(LAYERS_AT_A_TIME) as pool:
-        running = [pool.submit(work, _Watched(layer, progress, stop)) for layer in layers]
-        try:
-            done, _ = wait(running, return_when=FIRST_EXCEPTION)
-            failed = [error for each in done if (error := each.exception())]
-            if failed:
-                raise failed[0]
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-        return [each.result() for each in running]
+    waiting: deque[tuple[Future[T], oci.Layer]] = deque((Future(), layer) for layer in layers)
+    results = [each for each, _ in waiting]
+
+    def run() -> None:
+        while not stop.is_set():
+            try:
+                future, layer = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                future.set_result(work(_Watched(layer, progress, stop)))
+            except BaseException as error:  # raised below, in the thread that waits
+                future.set_exception(error)
+
+    # not a ThreadPoolExecutor: the process could not end before a thread that waits for a registry does
+    threads = [Thread(target=run, daemon=True) for _ in range(min(LAYERS_AT_A_TIME, len(layers)))]
+    for thread in threads:
+        thread.start()
+    try:
+        done, _ = wait(results, return_when=FIRST_EXCEPTION)
+        failed = [error for each in done if (error := each.exception())]
+        if failed:
+            raise failed[0]
+    finally:
+        stop.set()
+        end = time.monotonic() + _FAREWELL
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+    return [each.result() for each in results]

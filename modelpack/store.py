@@ -67,7 +67,9 @@ class Store:
                     Path(file.name).unlink(missing_ok=True)
                     raise
         except OSError as error:
-            raise RemoteError(path, f"cannot be written: {error.strerror}", "make room and try again") from error
+            raise RemoteError(
+                path, f"cannot be written: {error.strerror}", "make room, or set MODELPACK_HOME to another folder"
+            ) from error
 
     def load(self, reference: Reference) -> Record:
         """The record of a reference; NotFoundError if nothing was built under that name here."""

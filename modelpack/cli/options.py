@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from modelpack.errors import InputError
+from modelpack.errors import RemoteError
 from modelpack.reference import Reference
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,12 +22,7 @@ class ReferenceType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
     name = "ref"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        if isinstance(value, Reference):
-            return value
-        try:
-            return Reference.parse(str(value))
-        except InputError as error:
-            self.fail(str(error), param, ctx)
+        return value if isinstance(value, Reference) else Reference.parse(str(value))
 
 
 REFERENCE = ReferenceType()
@@ -44,7 +39,12 @@ via_option: Callable[[F], F] = click.option(
 
 def emit(value: dict[str, Any], text: str, as_json: bool) -> None:
     """Print a result: the JSON object for programs, the text for people."""
-    click.echo(json.dumps(value) if as_json else text)
+    try:
+        click.echo(json.dumps(value) if as_json else text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RemoteError("standard output", f"cannot be written: {error.strerror}") from error
 
 
 def human(size: float) -> str:

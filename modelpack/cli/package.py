@@ -56,11 +56,10 @@ def build(
         version = reference.tag
     check_version(version)
     if reference is None:
-        reference = definition.image.at(tag=version)
+        reference = definition.image
     elif reference.digest:
         raise InputError(reference, "a build makes the digest", "leave it out of -t")
-    elif not reference.tag:
-        reference = reference.at(tag=version)
+    reference = reference.at(tag=check_version(reference.tag or version))
     with progress("pushing" if push else "hashing") as tell:
         built = publish.build(
             definition,

@@ -11,11 +11,14 @@ from typing import Any
 
 from modelpack import oci
 from modelpack.definition import Copy
+from modelpack.errors import RefusedError
 from modelpack.image.base import Base
 from modelpack.image.copier import SCRIPT, copier
 from modelpack.image.layers import ModelLayer
 
 FILEPATH = "org.cncf.model.filepath"
+MOST_LAYERS = 127
+"""Docker and containerd mount no more in one container."""
 USER = "65534:65534"
 """Nobody: passes `runAsNonRoot`, and can write an emptyDir, or a volume with an fsGroup."""
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,7 +27,10 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def assemble(
     *, name: str, version: str, copy: Copy, layers: Sequence[ModelLayer], bases: Sequence[Base]
 ) -> oci.Artifact:
-    """Everything that a tag stands for. Raises ValueError for a layer whose digest is not known yet."""
+    """Everything that a tag stands for.
+
+    Raises ValueError for a layer whose digest is not known yet, RefusedError for more layers than a container can have.
+    """
     if not all(layer.digest for layer in layers):
         raise ValueError("a layer's digest is not known yet: stream its chunks and use with_digest")
     model_config, modelpack = _modelpack(layers)
@@ -33,6 +39,11 @@ def assemble(
     configs, images, described = [model_config], [], []
     for base in bases:
         stack: list[oci.Layer] = [*layers, *base.layers, top]
+        if len(stack) > MOST_LAYERS:
+            problem = (
+                f"has {len(base.layers)} layers; with the model's {len(layers)} they are more than {MOST_LAYERS - 1}"
+            )
+            raise RefusedError(f"the base for {base.platform}", problem, "choose one with fewer layers")
         diff_ids = [*(layer.digest for layer in layers), *base.diff_ids, top.digest]
         made_by = [*(f"model: {layer.filepath}" for layer in layers), *["base"] * len(base.layers), f"copy: {SCRIPT}"]
         config = _image_config(base, copy, diff_ids, made_by)

@@ -68,8 +68,11 @@ def bases_none() -> tuple[Base, ...]:
     return (Base(oci.Platform("linux", "amd64")), Base(oci.Platform("linux", "arm64")))
 
 
-def base_host_busybox() -> tuple[Base, ...]:
-    """A layer made of this machine's static busybox and links for its applets; raises NotFoundError if it has none."""
+def base_host_busybox(prefix: str) -> tuple[Base, ...]:
+    """A layer made of this machine's static busybox and links for its applets; raises NotFoundError if it has none.
+
+    Raises RefusedError where it would lie in `prefix`, the model's folder.
+    """
     remedy = "apt install busybox-static, or choose another base"
     try:
         program = BUSYBOX.read_bytes()
@@ -83,6 +86,8 @@ def base_host_busybox() -> tuple[Base, ...]:
     files += [File(f"bin/{name}", "link", target="busybox") for name in applets]
     entries = tar.with_parents(files)
     layer = oci.Blob(tar.archive((file, program if file.size else b"") for file in entries), oci.IMAGE_LAYER)
+    for entry in entries:
+        _check(entry.path, entry.kind == "folder", layer.digest, prefix)
     machine = platform.machine()
     here = _MACHINES.get(machine, oci.Platform("linux", machine))
     return (Base(here, (layer,), (layer.digest,)),)

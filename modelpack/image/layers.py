@@ -67,7 +67,7 @@ class ModelLayer:
         gathered = bytearray()
         for entry, file in self._entries():
             gathered += tar.header(entry)
-            if file is None or not file.size:
+            if file is None:
                 continue
             read = 0
             for piece in self.source.read(replace(file, stamp="") if self.digest else file):

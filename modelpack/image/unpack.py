@@ -201,5 +201,5 @@ def _open(chunks: Iterable[memoryview]) -> Iterator[tarfile.TarFile]:
         for stream in (plain, raw):
             while stream.read(_PIECE):
                 pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
         raise IntegrityError("layer", f"is not a whole tar archive: {error}") from error

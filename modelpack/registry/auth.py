@@ -10,7 +10,6 @@ shows one.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -52,7 +51,7 @@ def find_credentials(registry: str) -> Credentials | None:
         return None
     except OSError as error:
         raise InputError(file, f"cannot be read: {error.strerror}") from error
-    except (ValueError, AttributeError, TypeError, binascii.Error):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         # not chained: the decoder's own message may quote the file
         raise InputError(
             file, "is not a Docker configuration", "repair it, or log in again with docker login"
@@ -142,7 +141,7 @@ class Authorizer:
         try:
             answer = json.loads(self._fetch(request))
             token = answer.get("token") or answer.get("access_token")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             token = None
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise RemoteError(self._reference.name, "the token server gave no token")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable, Iterator
 
 from modelpack.errors import IntegrityError
-from modelpack.oci import IMAGE_INDEX, IMAGE_MANIFEST, Manifest, digest_of
+from modelpack.oci import IMAGE_INDEX, IMAGE_MANIFEST, Manifest, digest_of, is_digest, read_json
 
 CHUNK = 1 << 20
 """Bytes read, hashed and sent at a time: large enough that system calls do not count, small enough for the cache."""
@@ -16,19 +14,12 @@ CHUNK = 1 << 20
 MANIFEST_LIMIT = 4 << 20
 """Bytes of the largest manifest that is read (the distribution specification asks registries for at least this)."""
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-
-
-def is_digest(text: str) -> bool:
-    return _DIGEST.fullmatch(text) is not None
-
 
 def hexadecimal(digest: str) -> str:
     """The 64 digits of a digest. Refuses what is none, so that a foreign manifest cannot name a path with it."""
-    match = _DIGEST.fullmatch(digest)
-    if not match:
+    if not is_digest(digest):
         raise IntegrityError(digest[:100], "is not a sha256 digest")
-    return match[1]
+    return digest.removeprefix("sha256:")
 
 
 class Tally:
@@ -73,9 +64,6 @@ def read_manifest(raw: bytes, subject: object, digest: str = "", media_type: str
         raise IntegrityError(subject, f"the manifest is larger than {MANIFEST_LIMIT >> 20} MiB")
     if digest and digest_of(raw) != digest:
         raise IntegrityError(subject, f"the manifest has the digest {digest_of(raw)}, not {digest}")
-    try:
-        value = json.loads(raw)
-        stated = str(value.get("mediaType") or (IMAGE_INDEX if "manifests" in value else IMAGE_MANIFEST))
-    except (ValueError, AttributeError) as error:
-        raise IntegrityError(subject, "the manifest is not a JSON object") from error
+    value = read_json(raw, subject, "the manifest")
+    stated = str(value.get("mediaType") or (IMAGE_INDEX if "manifests" in value else IMAGE_MANIFEST))
     return Manifest(raw, media_type if "manifest" in media_type or "index" in media_type else stated)

@@ -13,10 +13,10 @@ TIMEOUT = 3600
 """Seconds for the daemon to answer; it unpacks all layers before it does."""
 
 
-def load(artifact: oci.Artifact, reference: Reference, platform: oci.Platform | None = None) -> None:
-    """Load the image for a platform, by default the daemon's own, and tag it. All digests have to be known.
+def connect() -> Any:
+    """A client of the daemon of DOCKER_HOST, else of the local socket, which answers. To be closed.
 
-    The daemon is the one of DOCKER_HOST, else the local socket. Raises RemoteError, and NotFoundError for the platform.
+    Raises InputError where the library is missing, RemoteError where the daemon is.
     """
     try:
         import docker
@@ -28,18 +28,27 @@ def load(artifact: oci.Artifact, reference: Reference, platform: oci.Platform | 
 
     try:
         client = docker.from_env(timeout=TIMEOUT)
-        try:
-            version = client.version()
-        finally:
-            client.close()
+        client.ping()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise RemoteError(
             "docker", "the Docker daemon cannot be reached", "start it, or set DOCKER_HOST, then try again"
         ) from error
-    wanted = platform or oci.Platform(version["Os"], version["Arch"])
-    pieces: Any = image_pieces(artifact, reference, wanted)  # the stubs don't know that any iterable is sent in chunks
+    return client
+
+
+def load(artifact: oci.Artifact, reference: Reference, platform: oci.Platform | None = None) -> None:
+    """Load the image for a platform, by default the daemon's own, and tag it. All digests have to be known.
+
+    Raises what `connect` does, RemoteError for a refusal, and NotFoundError for the platform.
+    """
+    client = connect()
+    import docker
+    import requests
+
     try:
-        client.images.load(pieces)
+        version = client.version()
+        wanted = platform or oci.Platform(version["Os"], version["Arch"])
+        client.images.load(image_pieces(artifact, reference, wanted))  # any iterable is sent in chunks
     except (docker.errors.DockerException, requests.RequestException) as error:
         explanation = getattr(error, "explanation", None) or "the connection broke"
         raise RemoteError(reference, f"the Docker daemon does not load the image: {explanation}") from error

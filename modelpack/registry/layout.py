@@ -4,13 +4,13 @@ Source: OCI image specification 1.1, image-layout.md. Tags are the `org.opencont
 which is locked while it changes and replaced by rename. Blobs are written beside their place, hashed on the way, synced
 and renamed, so a reader sees all of a blob or none of it.
 
-Caveat: the lock is a file beside index.json that other tools don't know; they should not write here at the same time.
+Caveats: the lock is a file beside index.json that other tools don't know; they should not write here at the same time.
+A blob of the right size is taken for whole: `modelpack verify` reads it, and `modelpack build --push` writes it anew.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ from typing import Any
 from modelpack import oci
 from modelpack.errors import IntegrityError, NotFoundError, RemoteError
 from modelpack.reference import Reference
-from modelpack.registry.content import CHUNK, MANIFEST_LIMIT, Tally, hexadecimal, is_digest, read_manifest
+from modelpack.registry.content import CHUNK, MANIFEST_LIMIT, Tally, hexadecimal, read_manifest
 
 LAYOUT_FILE = oci.canonical_json({"imageLayoutVersion": "1.0.0"})
 LOCK_TIMEOUT = 60.0
@@ -40,11 +40,11 @@ class LayoutRepository:
         self.reference = reference.at() if reference else Reference("localhost", "layout")
 
     def has_blob(self, digest: str) -> bool:
-        return self._blob(digest).is_file()
+        return self._size(digest) is not None
 
     def push_layer(self, layer: oci.Layer) -> oci.Descriptor:
         digest = layer.digest
-        if not (digest and self._holds(digest, layer.size)):
+        if not digest or self._size(digest) != layer.size:
             tally = Tally(digest or self.path, layer.size, digest)
             digest = self._store(tally.through(layer.chunks()), tally)
         return oci.Descriptor(layer.media_type, digest, layer.size)
@@ -65,7 +65,7 @@ class LayoutRepository:
         return tuple(each.annotations.get(oci.ANNOTATION_REF_NAME, "") for each in self._entries())
 
     def manifest(self, locator: str) -> oci.Manifest:
-        found = oci.Descriptor("", locator, 0) if is_digest(locator) else self._tagged(locator)
+        found = oci.Descriptor("", locator, 0) if oci.is_digest(locator) else self._tagged(locator)
         try:
             with self._blob(found.digest).open("rb") as file:
                 raw = file.read(MANIFEST_LIMIT + 1)
@@ -94,35 +94,44 @@ class LayoutRepository:
     def _blob(self, digest: str) -> Path:
         return self.path / "blobs" / "sha256" / hexadecimal(digest)
 
-    def _holds(self, digest: str, size: int) -> bool:
-        try:
-            return self._blob(digest).stat().st_size == size
-        except OSError:
-            return False
+    def _size(self, digest: str) -> int | None:
+        """A blob's size, None if it is not there."""
+        with _disk(self.path, "read"):
+            try:
+                return self._blob(digest).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def _store(self, pieces: Iterable[memoryview], tally: Tally) -> str:
         """Write a blob; its name is the tally's digest, known once the pieces have passed."""
-        if not (self.path / "oci-layout").exists():
+        with _disk(self.path):
+            marked = (self.path / "oci-layout").exists()
+        if not marked:
             _write(self.path, [memoryview(LAYOUT_FILE)], lambda: "oci-layout")
         _write(self.path / "blobs" / "sha256", pieces, lambda: hexadecimal(tally.digest))
         return tally.digest
 
-    def _index(self) -> dict[str, Any]:
+    def _index(self) -> dict[str, Any] | None:
+        """What index.json says, None where there is none."""
         file = self.path / "index.json"
         try:
-            index = json.loads(file.read_bytes())
-            [oci.Descriptor.from_json(each) for each in index["manifests"]]
+            raw = file.read_bytes()
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise _disk_error(file, "read", error) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        try:
+            index = oci.read_json(raw, file, "it")
+            [oci.Descriptor.from_json(each) for each in index["manifests"]]
+        except (IntegrityError, *oci.NOT_A_DESCRIPTOR) as error:
             raise IntegrityError(file, "is not the index of an image layout") from error
-        assert isinstance(index, dict)
         return index
 
     def _entries(self) -> tuple[oci.Descriptor, ...]:
-        if not (self.path / "index.json").exists():
+        index = self._index()
+        if index is None:
             raise NotFoundError(self.path, "there is no image layout", "check the folder and the via rules")
-        return tuple(oci.Descriptor.from_json(each) for each in self._index()["manifests"])
+        return tuple(oci.Descriptor.from_json(each) for each in index["manifests"])
 
     def _tagged(self, tag: str) -> oci.Descriptor:
         """A tag's entry. Some tools write the full reference as the name; a lone entry without a name is `latest`."""
@@ -145,10 +154,7 @@ class LayoutRepository:
         )
         try:
             with FileLock(self.path / "index.json.lock", timeout=LOCK_TIMEOUT):
-                exists = (self.path / "index.json").exists()
-                index: Any = (
-                    self._index() if exists else {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
-                )
+                index = self._index() or {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
                 others = [each for each in index["manifests"] if _name(each) != tag]
                 index["manifests"] = [*others, entry.to_json()]
                 _write(self.path, [memoryview(oci.canonical_json(index))], lambda: "index.json")
@@ -190,12 +196,12 @@ def _write_all(file: FileIO, piece: memoryview) -> None:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(path: Path, doing: str = "written") -> Iterator[None]:
     """Errors of this disk in words; those of the source that is read meanwhile are not touched."""
     try:
         yield
     except OSError as error:
-        raise _disk_error(path, "written", error) from error
+        raise _disk_error(path, doing, error) from error
 
 
 def _disk_error(path: Path, doing: str, error: OSError) -> RemoteError:

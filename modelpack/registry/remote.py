@@ -11,7 +11,7 @@ from modelpack import oci
 from modelpack.errors import IntegrityError, NotFoundError, RemoteError
 from modelpack.reference import Reference
 from modelpack.registry import upload
-from modelpack.registry.content import CHUNK, Tally, hexadecimal, is_digest, read_manifest
+from modelpack.registry.content import CHUNK, Tally, hexadecimal, read_manifest
 from modelpack.registry.wire import Patience, Wire, reason
 
 _ACCEPT = ", ".join((oci.IMAGE_INDEX, oci.IMAGE_MANIFEST, oci.DOCKER_INDEX, oci.DOCKER_MANIFEST))
@@ -46,7 +46,7 @@ class RemoteRepository:
             )
 
     def manifest(self, locator: str) -> oci.Manifest:
-        by_digest = is_digest(locator)
+        by_digest = oci.is_digest(locator)
         subject = self.reference.at(digest=locator) if by_digest else self.reference.at(tag=locator)
         answer = self._wire.request("GET", f"{self._wire.base}/manifests/{locator}", {"Accept": _ACCEPT})
         if answer.status == 404:

@@ -33,7 +33,9 @@ class Via:
     @classmethod
     def from_environ(cls, extra: Sequence[str] = ()) -> Via:
         """The rules of the command line, then those of MODELPACK_VIA, separated there by commas or spaces."""
-        return cls.parse(*extra, *filter(None, re.split(r"[,\s]+", os.environ.get(VARIABLE, ""))))
+        told = os.environ.get(VARIABLE, "").strip(", \t\n")
+        rules = re.split(r"[,\s]+(?=[^,\s=]+=)", told)  # a folder's name may hold a space
+        return cls.parse(*extra, *filter(None, rules))
 
     def path_of(self, reference: Reference) -> Path | None:
         """The layout that stands for a reference's repository, None where the registry itself is asked."""
@@ -50,4 +52,4 @@ def _rule(text: str) -> tuple[str, Path]:
     scheme, colon, folder = location.partition(":")
     if not (prefix and equals and colon and folder and scheme == "oci"):
         raise InputError(text, "is not a via rule", "write PREFIX=oci:DIR, like registry.local/=oci:./var/registry")
-    return prefix, Path(folder).expanduser()
+    return prefix, Path(os.path.expanduser(folder))  # noqa: PTH111 (pathlib's raises where there is no such user)

@@ -280,6 +280,6 @@ def _words(body: bytes) -> str:
     try:
         first = json.loads(body)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
     return f" ({' '.join(text.split())[:200]})" if text else ""

@@ -30,6 +30,8 @@ class LocalSource:
     """
 
     def __init__(self, location: str) -> None:
+        if "\0" in location:
+            raise InputError(ascii(location), "is not a path")
         given = os.path.abspath(os.fsencode(location))
         self._single = not os.path.isdir(given)
         folder, name = os.path.split(given)

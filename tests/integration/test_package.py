@@ -192,6 +192,40 @@ def test_ctrl_c_ends_with_one_line(registry: Registry, tmp_path: Path) -> None:
     assert err.strip() == "interrupted"
 
 
+def test_ctrl_c_does_not_wait_for_a_registry_that_hangs(tmp_path: Path) -> None:
+    with misbehaving() as server:
+        server.faults.append(Fault("POST", "uploads", status=503, headers={"Retry-After": "60"}))
+        write_model(tmp_path, f"{server.address}/models/hanging")
+        words = argv("build", "--version", "v1", "--push")
+        push = subprocess.Popen(words, cwd=tmp_path, env=environ(tmp_path, {}), stderr=subprocess.PIPE, text=True)
+        while not server.methods("uploads"):
+            time.sleep(0.05)
+        push.send_signal(signal.SIGINT)
+        _, err = push.communicate(timeout=20)
+    assert (push.returncode, err.strip()) == (130, "interrupted")
+
+
+def test_without_a_place_for_its_record_nothing_is_tagged(tmp_path: Path) -> None:
+    write_model(tmp_path, "registry.local/models/mpg")
+    (tmp_path / "file").write_text("")
+    env = {"MODELPACK_VIA": "registry.local/=oci:./registry", "MODELPACK_HOME": "file"}
+    done = modelpack("build", "--version", "v1", "--push", cwd=tmp_path, env=env)
+    assert (done.code, "MODELPACK_HOME" in done.sentence) == (5, True)
+    assert modelpack("inspect", "registry.local/models/mpg:v1", cwd=tmp_path, env=env).code == 3
+
+
+def test_one_build_goes_to_several_places(tmp_path: Path) -> None:
+    write_model(tmp_path, "registry.local/models/mpg")
+    env = {"MODELPACK_VIA": "registry.local/=oci:./regi stry"}
+    outputs = ["--output", "oci:same", "--output", "tar:same.tar", "--output", "oci:ö x", "--output", "tar:ö x.tar"]
+    built = modelpack("build", "--version", "v1", "--push", "--json", *outputs, cwd=tmp_path, env=env)
+    assert built.code == 0, built.err
+    digest = json.loads(built.out)["reference"].split("@")[1]
+    for layout in ("regi stry/models/mpg", "same", "ö x"):
+        assert LayoutRepository(tmp_path / layout).manifest("v1").digest == digest
+    assert (tmp_path / "same.tar").read_bytes() == (tmp_path / "ö x.tar").read_bytes()
+
+
 def test_a_bad_input_is_one_sentence_with_its_code(tmp_path: Path) -> None:
     write_model(tmp_path, "registry.local/models/mpg")
     (tmp_path / "artifacts/hollow").mkdir()
@@ -203,7 +237,7 @@ def test_a_bad_input_is_one_sentence_with_its_code(tmp_path: Path) -> None:
     (tmp_path / "full/file").write_text("mine")
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong/model.yaml").write_text("apiVersion: modelpack.dev/v1\nkind: Model\nsorce: x\n")
-    env = {"MODELPACK_VIA": "registry.local/=oci:./registry"}
+    env = {"MODELPACK_VIA": "registry.local/=oci:./registry", "DOCKER_HOST": f"unix://{tmp_path}/none"}
     assert modelpack("build", "--version", "v1", "--push", cwd=tmp_path, env=env).code == 0
     for words, code, part in (
         (["build", "nowhere", "--version", "v1"], 3, "nowhere"),
@@ -217,6 +251,11 @@ def test_a_bad_input_is_one_sentence_with_its_code(tmp_path: Path) -> None:
         (["build", "--version", "v1", "--base", "docker.io/library/busybox:1.37"], 2, "not pinned"),
         (["build", "--version", "v1", "--output", "zip:x"], 2, "is not an output"),
         (["build", "--version", "v1", "--output", "tar:no/such/folder/x.tar"], 5, "x.tar"),
+        (["build", "--version", "v1", "--output", "tar:."], 2, "is a folder"),
+        (["build", "--version", "v1", "--output", "oci:"], 2, "is not an output"),
+        (["build", "--version", "v3", "--output", "docker"], 5, "daemon"),  # looked for before the model is
+        (["build", "--version", "v1", "-t", f"registry.local/models/mpg:{'v' * 119}"], 2, "118 at most"),
+        (["inspect", "NOT/a ref"], 2, "is not an image reference"),
         (["push", "registry.local/models/mpg:v7"], 3, "modelpack build"),
         (["inspect", "registry.local/models/mpg:v7"], 3, "v7"),
         (["inspect", "127.0.0.1:1/models/mpg:v1"], 5, "cannot be reached"),
@@ -225,7 +264,10 @@ def test_a_bad_input_is_one_sentence_with_its_code(tmp_path: Path) -> None:
     ):
         done = modelpack(*words, cwd=tmp_path, env=env)
         assert (done.code, part in done.sentence) == (code, True), (words, done)
-    assert modelpack("inspect", "NOT/a ref", cwd=tmp_path).code == 2
+    with Path("/dev/full").open("w") as full:
+        words = argv("inspect", "registry.local/models/mpg:v1")
+        done = subprocess.run(words, cwd=tmp_path, env=environ(tmp_path, env), stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr.count(b"\n")) == (5, 1), done.stderr
     assert (tmp_path / "full/file").read_text() == "mine"
 
 

@@ -26,6 +26,17 @@ def test_reads_a_definition(tmp_path: Path) -> None:
     assert definition.targets[0].init_container == "model"
 
 
+@pytest.mark.parametrize(("base", "found"), [("oci:../b", "oci:/m/../b"), ("oci:/b", "oci:/b"), ("host-busybox",) * 2])
+def test_a_base_in_a_layout_is_looked_for_from_the_definition(base: str, found: str) -> None:
+    assert parse(f"{GOOD}base: {base}\n".encode(), "model.yaml", Path("/m")).base == found
+
+
+@pytest.mark.parametrize("path", ["//models", "/a//b", "/a/../b", "/", "models", "/.wh.models", '"/a\\0"', '"/a\\tb"'])
+def test_a_folder_in_the_image_is_a_plain_one(path: str) -> None:
+    with pytest.raises(InputError, match=r"model.yaml:6: copy.from: .* is not an absolute folder below /"):
+        parse(GOOD.replace("from: /models", f"from: {path}").encode(), "model.yaml")
+
+
 def test_a_url_is_not_taken_for_a_path(tmp_path: Path) -> None:
     text = GOOD.replace("./artifacts/{version}", "s3://models/mpg/{version}")
     assert parse(text.encode(), "model.yaml", tmp_path).source_of("v2") == "s3://models/mpg/v2"
@@ -69,13 +80,15 @@ def test_a_mistake_is_named_with_its_line(old: str, new: str, message: str) -> N
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a: \x00", b"!!python/object:os.system {}", b"a: &a [*a]"])
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe\x00", b"a: \x00", b"!!python/object:os.system {}", b"a: &a [*a]", b"[" * 50000]
+)
 def test_hostile_bytes_are_an_input_error(data: bytes) -> None:
     with pytest.raises(InputError):
         parse(data, "model.yaml")
 
 
-@pytest.mark.parametrize("version", ["", "a/b", "..", ".v1", "v" * 119, "v1\n"])
+@pytest.mark.parametrize("version", ["", "a/b", "..", ".v1", "v" * 119, "v1\n", "v1-modelpack"])
 def test_a_version_is_a_tag(version: str) -> None:
     with pytest.raises(InputError):
         parse(GOOD.encode(), "model.yaml").source_of(version)
@@ -84,3 +97,8 @@ def test_a_version_is_a_tag(version: str) -> None:
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="modelpack init"):
         load(tmp_path)
+
+
+def test_what_cannot_be_a_file_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load(Path("m" * 300))

@@ -11,7 +11,7 @@ import pytest
 
 from modelpack import oci
 from modelpack.definition import Copy
-from modelpack.errors import InputError
+from modelpack.errors import InputError, RefusedError
 from modelpack.image import Base, ModelLayer, assemble, bases_none, plan_layers
 from modelpack.image.layers import BIG
 from tests.fakes.source import FakeSource
@@ -145,3 +145,12 @@ def test_the_copier_layer() -> None:
 def test_folders_in_each_other_are_refused(source: str, to: str) -> None:
     with pytest.raises(InputError):
         artifact_of(copy=Copy(source, to, "size"))
+
+
+def test_more_layers_than_a_container_can_have_are_refused() -> None:
+    def base(count: int) -> Base:
+        return Base(BASE.platform, (LAYER,) * count, BASE.diff_ids * count)
+
+    assert len(artifact_of(bases=(base(124),)).images[0].layers) == 127
+    with pytest.raises(RefusedError, match="has 125 layers"):
+        artifact_of(bases=(base(125),))

@@ -108,16 +108,18 @@ def test_configs_that_do_not_fit() -> None:
 
 def test_host_busybox() -> None:
     try:
-        (found,) = base_host_busybox()
+        (found,) = base_host_busybox("/models")
     except NotFoundError as error:
         pytest.skip(str(error))
-    assert base_host_busybox() == (found,)
+    assert base_host_busybox("/models") == (found,)
     (layer,) = found.layers
     with tarfile.open(fileobj=io.BytesIO(b"".join(layer.chunks()))) as archive:
         assert archive.getmember("bin/busybox").mode == 0o755
         assert archive.getmember("bin/sh").linkname == "busybox"
     assert found.diff_ids == (layer.digest,)
     assert found.platform.os == "linux"
+    with pytest.raises(RefusedError, match="touches /bin"):
+        base_host_busybox("/bin")
 
 
 @pytest.mark.parametrize(
@@ -130,4 +132,4 @@ def test_a_host_without_a_static_busybox(
     if content is not None:
         (tmp_path / "busybox").write_bytes(content)
     with pytest.raises(NotFoundError, match="busybox-static"):
-        base_host_busybox()
+        base_host_busybox("/models")

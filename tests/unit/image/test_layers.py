@@ -194,3 +194,18 @@ def test_neither_machine_nor_user_shows_in_a_digest(tmp_path: Path) -> None:
         seen.add(done.stdout)
     assert len(seen) == 1
     assert len(seen.pop().split()) == 1
+
+
+def test_a_file_that_was_empty_and_is_no_more() -> None:
+    source = FakeSource({"a": b"1", "w": b""})
+    (layer,) = plan_layers(source, source.files(), "/models")
+    source.content["w"] = b"weights"
+    with pytest.raises(SourceChangedError):
+        data_of(layer)
+
+
+def test_big_layers_have_one_order_and_are_90_at_most() -> None:
+    source = FakeSource({f"{number:03}": BIG for number in range(200)})
+    layers = plan_layers(source, source.files(), "/models")
+    assert layers == plan_layers(source, source.files()[::-1], "/models")
+    assert len(layers) == 90

@@ -202,6 +202,29 @@ def test_a_broken_layer_is_an_integrity_error(tmp_path: Path, data: bytes) -> No
         extract(pieces(data), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.map": "1,x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    ],
+    ids=str,
+)
+def test_extended_headers_that_make_no_sense(tmp_path: Path, headers: dict[str, str]) -> None:
+    info = tarfile.TarInfo("a")
+    info.pax_headers = headers
+    with pytest.raises(IntegrityError):
+        extract(pieces(info.tobuf() + bytes(1024)), tmp_path)
+
+
+def test_extended_headers_without_end(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.pax_headers = {"comment": "x"}
+    with pytest.raises(IntegrityError):
+        extract(pieces(info.tobuf()[:1024] * 3000), tmp_path)
+
+
 @given(st.integers(0, 1535), st.integers(0, 255))
 def test_a_flipped_byte_is_never_a_bug(tmp_path_factory: pytest.TempPathFactory, at: int, value: int) -> None:
     data = bytearray(tar_of(file("a" * 120, "hello")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,3 +189,18 @@ def test_a_file_where_the_layout_should_be(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(RemoteError, match="cannot be written"):
         LayoutRepository(tmp_path / "x").push_layer(Layer())
+
+
+def test_a_folder_that_is_not_ours_to_read(layout: LayoutRepository) -> None:
+    push(artifact(), layout, "v1")
+    layout.path.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        for act in (lambda: layout.manifest("v1"), lambda: push(artifact(b"new"), layout, "v2")):
+            with pytest.raises(RemoteError, match="cannot be"):
+                act()
+    finally:
+        os.seteuid(user)
+        layout.path.chmod(0o755)

@@ -52,6 +52,11 @@ def test_the_command_line_comes_before_the_environment(monkeypatch: pytest.Monke
     assert paths == [Path("with space,comma/m"), Path("env/m"), None]
 
 
+def test_a_folder_of_the_environment_may_have_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELPACK_VIA", "a.local/=oci:/my models b.local/=oci:~nobody-here/x")
+    assert [str(folder) for _, folder in Via.from_environ().rules] == ["/my models", "~nobody-here/x"]
+
+
 def test_open_repository(tmp_path: Path) -> None:
     reference = Reference.parse("a.local/m:v1")
     layout = open_repository(reference, Via((("a.local", tmp_path),)))
