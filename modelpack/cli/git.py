@@ -10,7 +10,7 @@ import click
 
 from modelpack import gitops
 from modelpack.cli.options import REFERENCE, emit, json_option, via_option
-from modelpack.errors import InconclusiveError, RemoteError
+from modelpack.errors import InconclusiveError, ModelpackError
 from modelpack.gitops import digest_of, version_of
 from modelpack.reference import Reference
 from modelpack.registry import Via
@@ -104,7 +104,7 @@ def settle(gate: str, repo: str, branch: str, watch: bool, via: tuple[str, ...],
     while watch:
         try:
             _settle(gate, repo, branch, rules, as_json, quiet=True)
-        except (RemoteError, InconclusiveError) as error:
+        except ModelpackError as error:  # a push refused today may pass tomorrow
             click.echo(f"error: {error}", err=True)
         time.sleep(_WATCH_SECONDS)
     _settle(gate, repo, branch, rules, as_json, quiet=False)
@@ -129,13 +129,15 @@ def _settle(gate: str, repo: str, branch: str, via: Via, as_json: bool, *, quiet
 
 
 def _report(change: gitops.Change, commit: str, branch: str, dry_run: bool, as_json: bool) -> None:
-    old, new, digest = version_of(change.old), version_of(change.new), digest_of(change.new)
+    new, digest = version_of(change.new), digest_of(change.new)
     if not change.files:
         text = f"{change.model}: already {new} ({digest[:19]}) on {branch}"
     elif dry_run:
         text = change.diff.rstrip("\n")
     else:
-        text = f"{change.model}: {old} -> {new} ({digest[:19]}) committed {commit[:7]} to {branch}"
+        text = (
+            f"{change.model}: {gitops.step(change.old, change.new)} ({digest[:19]}) committed {commit[:7]} to {branch}"
+        )
     value = {
         "model": change.model,
         "old": change.old,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
@@ -35,6 +36,7 @@ GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked ag
 CONFIGS = 200  # parsed configurations that are kept
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
+_parse = lru_cache(maxsize=8)(parse)  # many rollouts are judged by the same files
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ class Gate:
         target = self._target.resolve(call.namespace, call.name)
         still_open = self._observe(target, now)
         if call.hook == "post-rollout" and call.phase in lifecycle.ENDS:
-            ended = [lifecycle.end(each, call.phase, now) for each in still_open if each.checksum == call.checksum]
+            ended = [
+                lifecycle.end(each, target, call.phase, now) for each in still_open if each.checksum == call.checksum
+            ]
             self._store.save(ended, now)
             if ended:
                 return ended[0]
@@ -172,7 +176,7 @@ class Gate:
             gate, golden = self._store.config(rollout_id)
             while len(self._configs) >= CONFIGS:
                 self._configs.pop(next(iter(self._configs)), None)
-            config = self._configs[rollout_id] = parse(gate, "gate.yaml", golden, "golden.jsonl")
+            config = self._configs[rollout_id] = _parse(gate, "gate.yaml", golden, "golden.jsonl")
         return config
 
     def _observe(self, target: Target, now: float) -> list[Rollout]:
@@ -187,13 +191,15 @@ class Gate:
         if rollout.state != ACTIVE or rollout.ended is not None:
             return rollout
         config = self.config(rollout.id)
-        found = self._store.evidence(rollout.id)
+        known = self._store.evidence(rollout.id)
+        found = dict(known)
         for check in config.checks:
             if isinstance(check, Comparison):
                 found[check.name] = check.evaluate(self._window(rollout, check, config, target, now))
             elif check.name not in found:
                 found[check.name] = check.evaluate(Window())
-        self._store.add_evidence(rollout, found, now)
+        if found != known:
+            self._store.add_evidence(rollout, found, now)
         given = [(check.name, found[check.name].verdict, found[check.name].reason) for check in config.checks]
         under_traffic = rollout.under_traffic(now)
         verdict = combine(rollout.decision, given, under_traffic=under_traffic, horizon=rollout.horizon)

@@ -110,7 +110,7 @@ def observe(open_rollouts: Sequence[Rollout], target: Target, now: float) -> lis
         seen = replace(each, phase=target.phase)
         if each is latest:
             seen = _judge_digest(_weigh(seen, target, now), target)
-        found.append(seen if target.phase in _UNDER_WAY else end(seen, target.phase, now))
+        found.append(seen if target.phase in _UNDER_WAY else end(seen, target, target.phase, now))
     return found
 
 
@@ -129,12 +129,16 @@ def _judge_digest(rollout: Rollout, target: Target) -> Rollout:
     return replace(rollout, state=WITHDRAWN if digest == target.primary.digest else SUPERSEDED)
 
 
-def end(rollout: Rollout, phase: str, now: float) -> Rollout:
-    """The rollout after its analysis: a terminal phase of Flagger's."""
+def end(rollout: Rollout, target: Target, phase: str, now: float) -> Rollout:
+    """The rollout after its analysis: a terminal phase of Flagger's.
+
+    After a failure `primary_image` is what the primary runs by then: a promotion that broke half-way changed it.
+    """
     state = rollout.state
     if state == ACTIVE:
         state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(phase, SUPERSEDED)
-    return replace(rollout, phase=phase, state=state, ended=now)
+    primary = target.primary.image if state == FAILED else rollout.primary_image
+    return replace(rollout, phase=phase, state=state, primary_image=primary, ended=now)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class RolloutView(BaseModel):
     model: str
     checksum: str
     image: str = Field(description="what the canary ran when the rollout was minted; the verdict is bound to it")
-    primary_image: str
+    primary_image: str = Field(description="what the primary ran beside it; once it failed, what the primary ran then")
     phase: str
     weight: float
     verdict: Verdict

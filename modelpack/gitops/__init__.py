@@ -3,8 +3,18 @@
 In: a branch of a repository, and what is wanted. Out: one commit on the branch's tip, or an error and nothing.
 """
 
-from modelpack.gitops.bump import ANNOTATION_ROLLBACK, Wanted, bump, rollback
-from modelpack.gitops.change import Change, Draft, digest_of, land, message, targets_of, version_of
+from modelpack.gitops.bump import Wanted, bump, put_back, rollback
+from modelpack.gitops.change import (
+    ANNOTATION_ROLLBACK,
+    Change,
+    Draft,
+    digest_of,
+    land,
+    message,
+    step,
+    targets_of,
+    version_of,
+)
 from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected, with_rejected
 from modelpack.gitops.repository import Repository, Revision, open_repository
 
@@ -24,8 +34,10 @@ __all__ = [
     "land",
     "message",
     "open_repository",
+    "put_back",
     "rejected",
     "rollback",
+    "step",
     "targets_of",
     "version_of",
     "with_rejected",

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 
 from modelpack.definition import Target
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
-from modelpack.gitops.change import Change, Draft, digest_of, land, message, targets_of, version_of
+from modelpack.gitops.change import (
+    ANNOTATION_ROLLBACK,
+    Change,
+    Draft,
+    digest_of,
+    land,
+    message,
+    step,
+    targets_of,
+    version_of,
+)
 from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected
 from modelpack.gitops.repository import Repository
 from modelpack.reference import Reference
-from modelpack.yamledit import annotate, find
-
-ANNOTATION_ROLLBACK = "modelpack.dev/rollback"
-"""On the pod template: the digest of an older image that a person went back to, so that the gate accepts it."""
+from modelpack.yamledit import annotation, find
 
 _ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
 
@@ -62,19 +69,23 @@ def _bump(tip: Repository, wanted: Wanted) -> Change:
     model = by_image(tip, reference)
     entry = next((each for each in rejected(tip, model) if each.names(reference.digest, wanted.model_digest)), None)
     if entry:
+        version = reference.tag or wanted.version
         raise RefusedError(
-            f"{model.name} {reference.tag or wanted.version}".strip(),
-            f"was rejected{f' as {entry.version}' if entry.version else ''}: {entry.reason or 'no reason given'}",
+            f"{model.name} {version}".strip(),
+            f"was rejected{f' as {entry.version}' if entry.version not in ('', version) else ''}: "
+            f"{entry.reason or 'no reason given'}",
             f"remove its entry from {model.rejected_path} to lift that",
         )
     new = str(reference.at(tag=reference.tag or wanted.version, digest=reference.digest))
     draft, targets = Draft(tip), targets_of(model)
     before = [draft.image(model, target) for target in targets]
-    for target in targets:
+    for target, image in zip(targets, before, strict=True):
         draft.set_image(model, target, new)
+        if image != new and draft.mark(model, target) == reference.digest:
+            draft.set_mark(model, target, "")  # the gate would take this for a rollback
     old = next((image for image in before if image != new), new)
     text = message(
-        f"{model.name}: {version_of(old)} -> {version_of(new)}",
+        f"{model.name}: {step(old, new)}",
         f"Old image: {old}\nNew image: {new}",
         {
             "Model": model.name,
@@ -103,13 +114,11 @@ def _rollback(tip: Repository, name: str | Reference) -> Change:
         old = draft.image(model, target)
         new = _before(tip, model, target, bad)
         draft.set_image(model, target, new)
-        mark = digest_of(new) or version_of(new)
-        data = annotate(draft.file(model, target), target.file, target, ANNOTATION_ROLLBACK, mark)
-        draft.write(target.file, data)
+        draft.set_mark(model, target, digest_of(new) or version_of(new))
         steps.append((old, new))
     old, new = steps[0]
     text = message(
-        f"{model.name}: roll back {version_of(old)} -> {version_of(new)}",
+        f"{model.name}: roll back {step(old, new)}",
         f"Old image: {old}\nNew image: {new}",
         {"Model": model.name, "Version": version_of(new), "Digest": digest_of(new)},
     )
@@ -131,3 +140,25 @@ def _before(tip: Repository, model: Model, target: Target, bad: Iterable[Rejecte
     raise NotFoundError(
         f"{model.name} in {target.file}", f"the history of {tip.branch} has no version before this one", remedy
     )
+
+
+def put_back(draft: Draft, tip: Repository, model: Model, target: Target, image: str) -> None:
+    """Set a target to the image that the primary serves, and the rollback annotation to what it was beside that image.
+
+    The annotation is part of the pod template: left behind by a failed rollback, it would start another canary.
+    """
+    failed = digest_of(draft.image(model, target))
+    draft.set_image(model, target, image)
+    if draft.mark(model, target) == failed:
+        draft.set_mark(model, target, _mark_beside(tip, target, image))
+
+
+def _mark_beside(tip: Repository, target: Target, image: str) -> str:
+    for revision in tip.history(target.file):
+        data = revision.data or b""
+        try:
+            if digest_of(find(data, target.file, target).value) == digest_of(image):
+                return annotation(data, target.file, target, ANNOTATION_ROLLBACK)
+        except ModelpackError:
+            continue  # the target was not there yet, or somewhere else
+    return ""

@@ -15,7 +15,10 @@ from modelpack.errors import InputError, NotFoundError, RemoteError
 from modelpack.gitops.models import Model
 from modelpack.gitops.repository import Repository
 from modelpack.reference import Reference
-from modelpack.yamledit import edit, find
+from modelpack.yamledit import annotate, annotation, edit, find, unannotate
+
+ANNOTATION_ROLLBACK = "modelpack.dev/rollback"
+"""On the pod template: the digest of an older image that a person went back to, so that the gate accepts it."""
 
 TRIES = 20
 _FIRST_WAIT = 0.05  # seconds; doubles up to _LONGEST_WAIT, and is taken at random between none and that
@@ -79,6 +82,15 @@ class Draft:
     def set_image(self, model: Model, target: Target, image: str) -> None:
         self.write(target.file, edit(self.file(model, target), target.file, target, image))
 
+    def mark(self, model: Model, target: Target) -> str:
+        """The digest that a target's rollback annotation names, "" if it has none."""
+        return annotation(self.file(model, target), target.file, target, ANNOTATION_ROLLBACK)
+
+    def set_mark(self, model: Model, target: Target, digest: str) -> None:
+        """Set the rollback annotation, or remove it with ""."""
+        data, place = self.file(model, target), (target.file, target, ANNOTATION_ROLLBACK)
+        self.write(target.file, annotate(data, *place, digest) if digest else unannotate(data, *place))
+
     @property
     def files(self) -> dict[str, tuple[bytes | None, bytes]]:
         """What really differs from the tip."""
@@ -105,6 +117,14 @@ def version_of(image: str) -> str:
 def digest_of(image: str) -> str:
     """The digest in an image's text, "" if it has none."""
     return image.partition("@")[2]
+
+
+def step(old: str, new: str) -> str:
+    """From one image to another in a few words, like `v1 -> v2`."""
+    before, after = version_of(old), version_of(new)
+    if before != after:
+        return f"{before} -> {after}"
+    return f"{after} -> {digest_of(new)[:19]}" if digest_of(old) else f"pin {after}"
 
 
 def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:

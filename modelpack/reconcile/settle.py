@@ -73,13 +73,20 @@ def decide(rollout: Rollout, named: Sequence[str], recorded: bool) -> Decision:
         )
     if failed == digest_of(rollout.primary):
         return Decision(Action.HOLD, f"{version} failed, but the primary serves it already: something else changed, or a promotion broke")  # noqa: E501  # fmt: skip
-    if rollout.verdict == "accept":
-        return Decision(Action.HOLD, f"{version} failed after it was accepted: its promotion may have broken half-way, look at the primary")  # noqa: E501  # fmt: skip
     if any(digest_of(image) == failed for image in named):
-        return Decision(Action.REVERT, f"{version} failed, back to {version_of(rollout.primary)}: {rollout.reason}")
+        return Decision(Action.REVERT, f"{version} failed, back to {version_of(rollout.primary)}: {_why(rollout)}")
     if recorded:
         return Decision(Action.ACKNOWLEDGE, f"{version} is rejected, and Git does not name it any more")
-    return Decision(Action.RECORD, f"{version} is rejected, Git names {version_of(named[0])} already: {rollout.reason}")
+    return Decision(Action.RECORD, f"{version} is rejected, Git names {version_of(named[0])} already: {_why(rollout)}")
+
+
+def _why(rollout: Rollout) -> str:
+    """Flagger gives up for reasons of its own too: no pod gets ready, a metric of its own, a promotion that breaks."""
+    return (
+        rollout.reason
+        if rollout.verdict == "reject"
+        else f"Flagger gave it up, the gate said {rollout.verdict}: {rollout.reason}"
+    )
 
 
 def settle_once(
@@ -126,7 +133,7 @@ def _propose(tip: gitops.Repository, rollout: Rollout, model_digest: ModelDigest
     if decision.action is Action.REVERT:
         for target, image in named.items():
             if digest_of(image) == failed:
-                draft.set_image(model, target, rollout.primary)
+                gitops.put_back(draft, tip, model, target, rollout.primary)
     identity = ""
     if decision.action in (Action.REVERT, Action.RECORD) and not recorded:
         identity = model_digest(rollout.image)
@@ -135,7 +142,7 @@ def _propose(tip: gitops.Repository, rollout: Rollout, model_digest: ModelDigest
             image=rollout.image,
             version=version_of(rollout.image),
             rollout=rollout.id,
-            reason=rollout.reason,
+            reason=_why(rollout),
             at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         data = gitops.with_rejected(draft.read(model.rejected_path), model.rejected_path, entry)
@@ -157,7 +164,7 @@ def _concerned(targets: tuple[Target, ...], rollout: Rollout) -> tuple[Target, .
 def _message(rollout: Rollout, decision: Decision, model_digest: str) -> str:
     bad, good = version_of(rollout.image), version_of(rollout.primary)
     subject = (
-        f"{rollout.model}: revert {bad} -> {good}"
+        f"{rollout.model}: revert {gitops.step(rollout.image, rollout.primary)}"
         if decision.action is Action.REVERT
         else f"{rollout.model}: reject {bad}"
     )
@@ -170,7 +177,7 @@ def _message(rollout: Rollout, decision: Decision, model_digest: str) -> str:
         "Rollout": rollout.id,
     }
     images = f"Rejected image: {rollout.image}\nServing image: {rollout.primary}"
-    body = f"The rollout of {bad} failed: {rollout.reason}\n\n{images}"
+    body = f"The rollout of {bad} failed: {_why(rollout)}\n\n{images}"
     return gitops.message(subject, body, trailers)
 
 

@@ -5,6 +5,6 @@ bytes and a `definition.Target`. Out: the new bytes, or an error with file and l
 """
 
 from modelpack.yamledit.append import append
-from modelpack.yamledit.edit import Site, annotate, edit, find
+from modelpack.yamledit.edit import Site, annotate, annotation, edit, find, unannotate
 
-__all__ = ["Site", "annotate", "append", "edit", "find"]
+__all__ = ["Site", "annotate", "annotation", "append", "edit", "find", "unannotate"]

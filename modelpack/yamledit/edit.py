@@ -1,4 +1,4 @@
-"""The edits: set the image of an init container, set an annotation of the pod template."""
+"""The edits: set the image of an init container; set, read and remove an annotation of the pod template."""
 
 from __future__ import annotations
 
@@ -75,6 +75,30 @@ def annotate(data: bytes, name: str, target: Target, key: str, value: str) -> by
     if not isinstance(node, yaml.ScalarNode):
         raise InputError(tree.where(node), f"{key} is not a text")
     return data if node.value == value else _replace(tree, node, value)
+
+
+def annotation(data: bytes, name: str, target: Target, key: str) -> str:
+    """An annotation of the target's pod template, "" if there is none."""
+    tree = Tree.parse(data, name)
+    return scalar(tree.peek(_template(tree, target)[-1], "metadata", "annotations", key))
+
+
+def unannotate(data: bytes, name: str, target: Target, key: str) -> bytes:
+    """The file without an annotation of the target's pod template, nor what held nothing else: undoes `annotate`."""
+    tree = Tree.parse(data, name)
+    node: yaml.Node = _template(tree, target)[-1]
+    steps: list[tuple[yaml.MappingNode, tuple[yaml.Node, yaml.Node]]] = []
+    for each in ("metadata", "annotations", key):
+        found = tree.child(node, each) if isinstance(node, yaml.MappingNode) else None
+        if found is None:
+            return data
+        assert isinstance(node, yaml.MappingNode)
+        steps.append((node, found))
+        node = found[1]
+        tree.check_unshared(node)
+    while len(steps) > 1 and len(steps[-1][0].value) == 1:
+        steps.pop()
+    return _remove(tree, *steps[-1], last=node)
 
 
 def _check_plain(text: str, what: str) -> None:
@@ -209,3 +233,20 @@ def _nodes(keys: list[str], value: str) -> yaml.Node:
     if not keys:
         return yaml.ScalarNode(STR, value)
     return yaml.MappingNode(MAP, [(yaml.ScalarNode(STR, keys[0]), _nodes(keys[1:], value))])
+
+
+def _remove(tree: Tree, mapping: yaml.MappingNode, pair: tuple[yaml.Node, yaml.Node], last: yaml.Node) -> bytes:
+    """Take an entry out of a mapping; `last` is the scalar that it ends with."""
+    key, value = pair
+    at = mapping.value.index(pair)
+    if mapping.flow_style:
+        start, end = key.start_mark.index, value.end_mark.index
+        if at + 1 < len(mapping.value):
+            end = mapping.value[at + 1][0].start_mark.index
+        elif at:
+            start = mapping.value[at - 1][1].end_mark.index
+    else:
+        start = key.start_mark.index - key.start_mark.column
+        end = tree.text.find("\n", last.end_mark.index - 1) + 1 or len(tree.text)
+    del mapping.value[at]
+    return tree.splice(start, end, "")

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import requests
 
+from modelpack.reconcile.settle import Action, settle_once
+from modelpack.registry import Via
+from tests.fakes import git_serving as serving
 from tests.fakes.rehearsal import V1, V2, V3, Envoy, Folder, model_server, serve, webhook
 
 pytest.importorskip("fastapi")
@@ -180,6 +183,60 @@ def test_a_crash_loses_no_verdict(scene: Callable[..., Scene]) -> None:
 
 def test_pre_rollout_waits_for_the_golden_set(scene: Callable[..., Scene]) -> None:
     assert scene().ask("pre-rollout").status_code == 200
+
+
+def test_calls_on_one_connection_do_not_wait_for_acknowledgements(gate_url: str) -> None:
+    seconds = []
+    with requests.Session() as session:
+        for _ in range(40):
+            start = time.monotonic()
+            session.get(f"{gate_url}/healthz", timeout=5)
+            seconds.append(time.monotonic() - start)
+    assert sorted(seconds)[10] < 0.03  # a delayed acknowledgement takes 0.04
+
+
+V1_IMAGE, V2_IMAGE = serving.image("v1"), serving.image("v2")
+
+
+@pytest.mark.parametrize(
+    ("last", "action", "git_names", "error"),
+    [
+        ({"phase": "Failed"}, Action.REVERT, "v1", 9.0),
+        ({"phase": "Failed"}, Action.REVERT, "v1", 0.0),  # Flagger gave it up for a reason of its own
+        ({"phase": "Failed", "primary": V2_IMAGE}, Action.HOLD, "v2", 0.0),  # a promotion that failed half-way
+        ({"phase": "Failed", "first": V2_IMAGE, "primary": V2_IMAGE}, Action.HOLD, "v2", 9.0),  # something else changed
+        ({"phase": "Failed", "canary": V1_IMAGE}, Action.ACKNOWLEDGE, "v2", 9.0),  # withdrawn in mid-analysis
+        ({"phase": "Failed", "canary": V3}, None, "v2", 9.0),  # superseded
+        ({"phase": "Succeeded", "primary": V2_IMAGE}, None, "v2", 0.0),
+    ],
+)
+def test_settle_asks_the_gate_what_became_of_a_rollout(
+    scene: Callable[..., Scene],
+    tmp_path: Path,
+    last: dict[str, str],
+    action: Action | None,
+    git_names: str,
+    error: float,
+) -> None:
+    s = scene(canary=model_server(error))
+    urls = {role: s.folder.target[role]["url"] for role in ("canary", "primary")}
+    s.folder.write(
+        canary={"url": urls["canary"], "image": V2_IMAGE},
+        primary={"url": urls["primary"], "image": last.get("first", V1_IMAGE)},
+    )
+    s.until("rollback", 200) if error else s.until("confirm-traffic-increase", 200)
+    bare = serving.bare(tmp_path / "bare", "v2")
+    assert settle_once(s.url, str(bare), "main", Via(), str) == ()  # not before it is over
+
+    ran = {role: {"url": urls[role], "image": last[role]} for role in urls if role in last}
+    s.folder.write(phase="Promoting" if "primary" in last else "Progressing", **ran)
+    s.ask("rollback")
+    s.folder.write(phase=last["phase"])
+    s.ask("post-rollout", phase=last["phase"])
+    done = settle_once(s.url, str(bare), "main", Via(), str)
+    assert [each.action for each in done] == ([action] if action else [])
+    assert serving.served(bare) == serving.deployment(git_names)
+    assert settle_once(s.url, str(bare), "main", Via(), str) == ()
 
 
 @pytest.mark.parametrize(

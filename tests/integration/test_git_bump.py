@@ -135,6 +135,10 @@ def test_a_rejected_model_is_refused_by_image_and_by_model(tmp_path: Path, how: 
         bump(folder, "v2")
     assert str(caught.value).startswith("mpg v2: was rejected as v1.9: too slow")
     assert REJECTED in str(caught.value)
+    serving.commit(folder, {REJECTED: f"- version: v2\n  reason: too slow\n{entry}"})
+    with pytest.raises(RefusedError) as caught:
+        bump(folder, "v2")
+    assert str(caught.value).startswith("mpg v2: was rejected: too slow")
     bump(folder, "v3")
 
 
@@ -202,3 +206,32 @@ def test_rollback_passes_over_rejected_versions_and_other_edits(tmp_path: Path) 
     assert change.new == serving.image("v1")
     assert "server:2" in serving.served(folder)
     assert git(folder, "status", "--porcelain") == ""
+
+
+def test_a_bump_is_not_excused_by_an_old_rollback_to_the_same_version(tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    bump(bare, "v2")
+    rollback(bare)
+    bump(bare, "v3")
+    assert serving.digest("v1") in serving.served(bare)
+    bump(bare, "v1")
+    assert serving.served(bare) == serving.deployment("v1")
+
+
+def test_the_subject_of_a_bump_that_keeps_the_version_says_what_changes(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    moved = serving.deployment("v2").replace(serving.digest("v2"), serving.digest("before"))
+    serving.commit(folder, {DEPLOYMENT: moved})
+    bump(folder, "v2")
+    assert git(folder, "log", "-1", "--format=%s") == f"mpg: v2 -> {serving.digest('v2')[:19]}"
+    serving.commit(folder, {DEPLOYMENT: moved.replace("@" + serving.digest("before"), "")})
+    bump(folder, "v2")
+    assert git(folder, "log", "-1", "--format=%s") == "mpg: pin v2"
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    (folder / DEPLOYMENT).chmod(0o755)
+    serving.commit(folder, {})
+    bump(folder, "v2")
+    assert git(folder, "ls-tree", "main", DEPLOYMENT).startswith("100755 ")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modelpack.cli import main
+from tests.command import argv
 from tests.fakes import git_serving as serving
 from tests.fakes.gate import fake_gate
 from tests.fakes.git_serving import git
@@ -71,6 +73,21 @@ def test_what_settle_rejected_is_refused_under_any_tag(run: Run) -> None:
     run("build", "model-images/mpg", "--version", "v2", "--tag", f"{IMAGE}:again", "--push")
     code, _, err = run("bump", f"{IMAGE}:again")
     assert (code, err.startswith("error: mpg again: was rejected as v2: errors rose to 20 %")) == (4, True)
+
+
+def test_a_watching_settle_outlives_a_refused_push(tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    serving.hook(bare, "echo frozen >&2; exit 1")
+    with fake_gate() as gate:
+        gate.add(image=serving.image("v2"), primary_image=serving.image("v1"))
+        command = argv("settle", "--gate", gate.url, "--repo", bare, "--watch")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr and "frozen" in process.stderr.readline()
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(1)
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize(

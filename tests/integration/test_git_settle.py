@@ -88,7 +88,7 @@ def test_what_a_person_wrote_in_rejected_yaml_stays(gate: FakeGate, tmp_path: Pa
     [
         ({"primary_image": serving.image("v2")}, Action.HOLD),
         ({"primary_image": ""}, Action.HOLD),
-        ({"verdict": "accept"}, Action.HOLD),
+        ({"verdict": "accept", "primary_image": serving.image("v2")}, Action.HOLD),
         ({"phase": "Progressing"}, Action.WAIT),
         ({"state": "withdrawn"}, Action.ACKNOWLEDGE),
     ],
@@ -141,3 +141,36 @@ def test_a_protected_branch_is_refused_and_nothing_is_acknowledged(gate: FakeGat
     with pytest.raises(RefusedError, match="protected"):
         settle(gate, bare)
     assert not gate.rollouts[0]["settled"]
+
+
+def bump(folder: Path, *versions: str) -> None:
+    with gitops.open_repository(str(folder)) as repository:
+        for version in versions:
+            gitops.bump(repository, serving.wanted(version))
+
+
+def test_a_rollback_that_failed_leaves_the_pod_template_as_it_was_before(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    bump(bare, "v2", "v3")
+    before = serving.served(bare)
+    with gitops.open_repository(str(bare)) as repository:
+        gitops.rollback(repository, "mpg")
+    assert gitops.ANNOTATION_ROLLBACK in serving.served(bare)
+    gate.rollouts[0] |= {"primary_image": serving.image("v3")}
+    (outcome,) = settle(gate, bare)
+    assert (outcome.action, serving.served(bare)) == (Action.REVERT, before)
+
+
+def test_a_rollback_that_failed_after_one_that_did_not_keeps_the_first_ones_mark(
+    gate: FakeGate, tmp_path: Path
+) -> None:
+    folder = serving.worktree(tmp_path / "work", "v0")
+    bump(folder, "v1", "v2")
+    with gitops.open_repository(str(folder)) as repository:
+        gitops.rollback(repository, "mpg")
+        before = serving.served(folder)
+        gitops.rollback(repository, "mpg")
+    gate.rollouts[0] |= {"image": serving.image("v0")}
+    settle(gate, folder)
+    assert serving.served(folder) == before
+    assert serving.digest("v1") in before

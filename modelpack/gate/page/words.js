@@ -72,9 +72,10 @@
 
   // Who answers what, in percent: the canary's weight while it runs; afterwards it is the primary, or out.
   function traffic(rollout) {
-    const [now, before] = [image(rollout.image).version, image(rollout.primary_image).version];
+    const [canary, primary] = [image(rollout.image), image(rollout.primary_image)];
+    const [now, before] = [canary.version, primary.version];
     if (rollout.state === "promoted") return { share: 100, canary: `${now} is the primary now`, primary: `${before} is replaced` };
-    if (rollout.state === "failed" && rollout.verdict === "accept") {
+    if (rollout.state === "failed" && canary.digest && canary.digest === primary.digest) {
       return { share: rollout.weight, canary: `${now} failed while it was promoted`, primary: "look at what the primary serves" };
     }
     if (rollout.state !== "active") return { share: 0, canary: `${now} is out`, primary: `${before} serves` };

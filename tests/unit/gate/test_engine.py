@@ -182,3 +182,75 @@ def test_repeated_calls_are_noted_once(scene: Scene) -> None:
         scene.ask("rollback")
     events = scene.store.events(scene.store.rollouts()[0].id)
     assert [each["hook"] for each in events].count("rollback") == 1
+
+
+def test_a_promotion_that_failed_half_way_tells_what_the_primary_runs(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(phase="Promoting", primary={"url": scene.folder.target["primary"]["url"], "image": V2})
+    scene.gate.look()
+    assert scene.store.open()[0].primary_image == V1
+    assert scene.ask("post-rollout", phase="Failed") == 200  # comes before Flagger writes the status
+    (rollout,) = scene.store.rollouts()
+    assert (rollout.state, rollout.primary_image) == ("failed", V2)
+
+
+def test_calls_after_the_end_are_noted_with_the_rollouts_reason(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(phase="Succeeded")
+    scene.gate.look()
+    for hook in ("post-rollout", "event"):
+        assert scene.ask(hook, phase="Succeeded") == 200 and "canary requests" in scene.reason
+    (rollout,) = scene.store.rollouts()
+    assert [each["hook"] for each in scene.store.events(rollout.id)][-2:] == ["post-rollout", "event"]
+
+
+def test_rollouts_judged_by_the_same_files_share_what_was_read(scene: Scene) -> None:
+    scene.ready()
+    scene.folder.write(phase="Failed")
+    scene.gate.look()
+    scene.folder.write(phase="Progressing")
+    scene.now += 1
+    scene.ready()
+    one, other = (scene.gate.config(each.id) for each in scene.store.rollouts())
+    assert one is other
+
+
+def test_a_weight_that_changes_while_the_counters_are_read_spoils_them(scene: Scene) -> None:
+    weights = iter((10, 20))
+
+    def page(path: str, body: bytes) -> tuple[int, bytes]:
+        scene.folder.write(weight=next(weights))
+        return scene.envoy.page(path, body)
+
+    scene.ready()
+    with serve(page) as restless:
+        scene.folder.write(weight=10, metrics=restless)
+        scene.look(10, 90)
+        scene.look(10, 90)
+    assert scene.counts() == []
+
+
+def test_a_golden_set_that_another_image_may_have_answered_is_no_evidence(scene: Scene) -> None:
+    asked = threading.Event()
+
+    def wrong(path: str, body: bytes) -> tuple[int, bytes]:
+        scene.folder.write(canary={"url": canary, "image": V2.replace("v2", "v9").replace("2", "9")})
+        asked.set()
+        return model_server(9.0)(path, body)
+
+    with serve(wrong) as canary:
+        scene.folder.write(canary={"url": canary, "image": V2})
+        scene.ask("rollback")
+        assert asked.wait(10)
+        (rollout,) = scene.store.rollouts()
+        while scene.gate.probing(rollout.id):
+            time.sleep(0.02)
+    assert scene.store.evidence(rollout.id)["golden"].verdict == "pending"
+
+
+def test_the_horizon_runs_from_the_first_request_where_weights_stay_at_none(scene: Scene) -> None:
+    scene.ready()
+    for _ in range(2):
+        scene.look(1, 9)
+    scene.now += 60
+    assert scene.ask("confirm-promotion") == 403 and "horizon" in scene.reason

@@ -136,7 +136,7 @@ def test_a_terminal_phase_ends_it(phase: str, before: str, after: str) -> None:
 
 
 def test_a_retry_after_the_end_is_minted_anew() -> None:
-    assert end(rollout(), "Failed", 2).ended is not None
+    assert end(rollout(), target(), "Failed", 2).ended is not None
     assert bind(call(), [], target(), 3).mint  # ended rollouts are not handed in
 
 
@@ -159,3 +159,11 @@ def test_time_under_traffic_starts_with_the_first_weight() -> None:
 def test_calls_are_about_the_rollout_bound_last() -> None:
     assert current([]) is None
     assert current([rollout("c1", bound=1), rollout("c2", bound=3)]) == rollout("c2", bound=3)
+
+
+@pytest.mark.parametrize(
+    ("phase", "primary"), [("Failed", f"r/m:v@{B}"), ("Succeeded", "p"), ("Promoting", "p"), ("Initialized", "p")]
+)
+def test_after_a_failure_the_primary_is_what_runs_then(phase: str, primary: str) -> None:
+    (seen,) = observe([rollout()], target(primary=B, phase=phase), 2)
+    assert seen.primary_image == primary

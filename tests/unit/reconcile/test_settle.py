@@ -36,7 +36,8 @@ FAILED = Rollout(
         (replace(FAILED, primary=OTHER_TAG), [V2], False, Action.HOLD),
         (replace(FAILED, primary=""), [V2], False, Action.HOLD),
         (replace(FAILED, image="reg.local/mpg:v2"), ["reg.local/mpg:v2"], False, Action.HOLD),
-        (replace(FAILED, verdict="accept"), [V2], False, Action.HOLD),
+        (replace(FAILED, verdict="accept"), [V2], False, Action.REVERT),
+        (replace(FAILED, verdict="accept", primary=V2), [V2], False, Action.HOLD),
     ],
 )
 def test_decide(rollout: Rollout, named: list[str], recorded: bool, action: Action) -> None:
@@ -45,3 +46,5 @@ def test_decide(rollout: Rollout, named: list[str], recorded: bool, action: Acti
 
 def test_the_note_says_why() -> None:
     assert decide(FAILED, [V2], False).note == "v2 failed, back to v1: errors rose"
+    accepted = decide(replace(FAILED, verdict="accept", reason="errors: none"), [V2], False)
+    assert accepted.note == "v2 failed, back to v1: Flagger gave it up, the gate said accept: errors: none"

@@ -11,7 +11,7 @@ from modelpack import fields
 from modelpack.definition import Target
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
 from modelpack.fields import Loader
-from modelpack.yamledit import annotate, edit, find
+from modelpack.yamledit import annotate, annotation, edit, find, unannotate
 
 OLD = "registry.local/models/mpg:v1"
 NEW = "registry.local/models/mpg:v2@sha256:" + "a" * 64
@@ -217,3 +217,45 @@ def test_annotate_inserts_the_least(before: str, after: str, end: str) -> None:
 def test_annotate_refuses(template: str, error: type[ModelpackError]) -> None:
     with pytest.raises(error):
         annotate((HEAD + template).encode(), "d.yaml", TARGET, KEY, VALUE)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "  template:\n    spec: {}\n",
+        "  template: # t\n      # about m\n      metadata: # m\n          labels: {a: b}\n",
+        "  template:\n    metadata: {labels: {a: b}}\n",
+        "  template: {}\n",
+        "  template: {spec: {}}",
+        "  template:\n    metadata:\n      annotations: # a\n        # about b\n        b: c # d\n\n      labels: {}\n",
+        "  template:\n    metadata:\n      annotations: {b: c}\n---\nkind: Service\n",
+    ],
+)
+def test_unannotate_undoes_annotate(template: str, end: str) -> None:
+    before = (HEAD + template).replace("\n", end).encode()
+    marked = annotate(before, "d.yaml", TARGET, KEY, VALUE)
+    assert (annotation(before, "d.yaml", TARGET, KEY), annotation(marked, "d.yaml", TARGET, KEY)) == ("", VALUE)
+    assert unannotate(marked, "d.yaml", TARGET, KEY) == before
+    assert unannotate(before, "d.yaml", TARGET, KEY) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"\n        b: c\n        # why\n        {KEY}: x # y\n", "\n        b: c\n        # why\n"),
+        (f"\n        b: c\n        {KEY}: x", "\n        b: c\n"),
+        (f"\n        {KEY}: |\n          x\n        b: c\n", "\n        b: c\n"),
+        (f" {{b: c, {KEY}: x}}\n", " {b: c}\n"),
+        (f" {{b: c, {KEY}: x , d: e}}\n", " {b: c, d: e}\n"),
+    ],
+)  # fmt: skip
+def test_unannotate_takes_one_entry(before: str, after: str) -> None:
+    start = HEAD + "  template:\n    metadata:\n      annotations:"
+    assert unannotate((start + before).encode(), "d.yaml", TARGET, KEY) == (start + after).encode()
+
+
+def test_unannotate_refuses_what_an_alias_shares() -> None:
+    shared = f"  template:\n    metadata:\n      annotations: &a\n        {KEY}: x\nother: *a\n"
+    with pytest.raises(RefusedError):
+        unannotate((HEAD + shared).encode(), "d.yaml", TARGET, KEY)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpack.definition import Target
-from modelpack.yamledit import annotate, edit, find
+from modelpack.yamledit import annotate, edit, find, unannotate
 
 TARGET = Target("d.yaml", "Deployment", "mpg", "model")
 NEW = "registry.local/models/mpg:v2@sha256:" + "a" * 64
@@ -90,3 +90,17 @@ def test_annotate_agrees_with_a_reference_parser(file: tuple[list[Any], bytes]) 
     metadata = deployment_of(expected)["spec"]["template"].setdefault("metadata", {})
     metadata["annotations"] = (metadata.get("annotations") or {}) | {KEY: "sha256:x"}
     assert load(annotate(data, "d.yaml", TARGET, KEY, "sha256:x")) == expected
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(files())
+def test_unannotate_takes_back_what_annotate_did(file: tuple[list[Any], bytes]) -> None:
+    _, data = file
+    expected = copy.deepcopy(load(data))
+    template = deployment_of(expected)["spec"]["template"]
+    metadata = template.get("metadata")
+    if metadata is not None and not metadata.get("annotations"):
+        metadata.pop("annotations", None)
+        if not metadata:
+            template.pop("metadata")
+    assert load(unannotate(annotate(data, "d.yaml", TARGET, KEY, "sha256:x"), "d.yaml", TARGET, KEY)) == expected
