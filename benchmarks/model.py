@@ -54,7 +54,8 @@ def build_and_push(model: Path, address: str) -> list[str]:
 
 def environment(scratch: Path) -> dict[str, str]:
     """The caller's, with every folder a tool may write to below `scratch`."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("MODELPACK_", "DOCKER_", "XDG_"))}
+    foreign = ("MODELPACK_", "DOCKER_", "XDG_", "PYTHON")  # without bytecode Python would compile everything each time
+    env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     for name in ("home", "tmp"):
         (scratch / name).mkdir(exist_ok=True)
     return env | {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), "LC_ALL": "C.UTF-8"}
