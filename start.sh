@@ -149,7 +149,7 @@ rollout() {
     say "$version: $*"
     run modelpack bump "$IMAGE:$version" --repo "$ORIGIN" --branch main
     run modelpack rehearse --repo "$ORIGIN" --branch main --state "$CLUSTER" --gate "$URL" \
-        --traffic model-images/mpg/traffic.jsonl --rate "$RATE" --speed "$SPEED" --report "$REPORTS/$version" || code=$?
+        --traffic model-images/mpg/traffic.jsonl --rate "$RATE" --speed "$SPEED" --report "$REPORTS/$version" --timeout 120 || code=$?
     [ "$code" = "$expected" ] || die "$version ended with exit code $code, expected was $expected (logs: $EXAMPLE)"
 }
 

@@ -61,6 +61,9 @@ class Fields:
         self._taken.add(key)
         if key not in self:
             if default is _MISSING:
+                typo = nearest(key, (each for each in self._values if each not in self._taken))
+                if typo and typo != key:
+                    raise self.error(typo, "is not a known key", f"did you mean {key!r}?")
                 raise self.error(key, f"is missing, {kind} is needed")
             return default  # type: ignore[no-any-return]
         value = read(self._values[key])

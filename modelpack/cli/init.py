@@ -25,7 +25,8 @@ from modelpack.cli.options import emit, json_option
 @click.option("--base", default=scaffold.Scaffold.base, show_default=True, help="What model containers are built on.")
 @click.option(
     "--rehearse-command",
-    default="",
+    default=scaffold.Scaffold.rehearse_command,
+    show_default=True,
     metavar="COMMAND",
     help="Starts the server from the repository's root, for rehearsals.",
 )
@@ -73,8 +74,9 @@ def _next_steps(chosen: scaffold.Scaffold) -> list[str]:
     return [
         f"Put the trained model where {home}/model.yaml says: {chosen.source.replace('{version}', 'v1')}",
         f"Replace {home}/golden.jsonl by requests whose answers you know, and set floor and margin in {home}/gate.yaml",
-        f"Name the image that serves it in manifests/{chosen.name}/deployment.yaml",
-        f"modelpack build {home} --version v1 --push",
-        f"Commit all this, then: modelpack bump {image}:v1",
-        f"modelpack rehearse, or kubectl apply -k manifests/{chosen.name}",
+        f"Write {home}/serve.py: it serves $MODEL_DIR on $PORT, GET /healthz and POST /v1/models/{chosen.name}:predict",
+        f"Commit all this, then: modelpack build {home} --version v1 --push",
+        f"modelpack bump {image}:v1",
+        "modelpack rehearse --speed 10 --rate 250",
+        f"For a cluster: name the server's image in manifests/{chosen.name}/deployment.yaml, then kubectl apply -k it",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -90,7 +91,7 @@ def rehearse(
         named = resolve(ref, rules).reference if ref is not None else None
         plan = read_plan(repository.paths(), repository.read, named)
         image = resolve(plan.image, rules).reference
-        place = folder or home() / "rehearsals" / f"{plan.canary.namespace}-{plan.canary.name}"
+        place = folder or home() / "rehearsals" / _name(plan, repo)
         rehearsal = Rehearsal(
             plan,
             image,
@@ -120,6 +121,13 @@ def rehearse(
     ctx.exit(outcome.result.exit_code)
 
 
+def _name(plan: Plan, repo: str) -> str:
+    """What the state folder is called: each repository has a cluster of its own."""
+    where = str(Path(repo).resolve()) if Path(repo).exists() else repo
+    mark = hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{plan.canary.namespace}-{plan.canary.name}-{mark}"
+
+
 def _requests(plan: Plan, file: Path | None) -> tuple[Request, ...]:
     from modelpack.rehearse.traffic import golden_traffic, read_traffic
 
@@ -146,7 +154,7 @@ def _sentence(outcome: Outcome) -> str:
         Result.HELD: "held without a verdict, a person has to decide",
         Result.TIMED_OUT: "no verdict before the timeout",
     }[outcome.result]
-    reason = f": {outcome.reason}" if outcome.reason and outcome.rollout else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
     traffic = f"; {outcome.traffic.sent} requests, {outcome.traffic.failed} failed" if outcome.traffic.sent else ""
     return f"{outcome.model} {version}: {said}{reason}{traffic}; {outcome.seconds:.1f} s"
 
@@ -157,8 +165,10 @@ def _shown() -> Iterator[Callable[[Moment], None]]:
     live = None
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.text import Text
 
-        live = Console(stderr=True).status("starting")
+        console = Console(stderr=True)
+        live = console.status("starting")
         live.start()
     last = warned = ""
 
@@ -167,7 +177,7 @@ def _shown() -> Iterator[Callable[[Moment], None]]:
         where = f"{moment.status.phase.value:<16} {moment.weight:>3}%"
         words = moment.message + (f" ({moment.reason})" if moment.reason else "")
         if live is not None:
-            live.update(f"{where}  {words}")
+            live.update(Text(f"{where}  {words}"[: console.width - 4]))
         if where != last or not moment.event or (moment.warning and words != warned):
             last, warned = where, words if moment.warning else warned
             click.echo(f"{moment.seconds:7.1f} s  {where}  {words}", err=True)

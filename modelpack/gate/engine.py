@@ -148,12 +148,13 @@ class Gate:
         return self._judge(rollout, target, now)
 
     def _mint(self, call: Call, target: Target, now: float) -> Rollout:
-        gate, golden, config = self._read_config(call.model)
+        gate, golden, config = self.read_config(call.model)
         rollout = lifecycle.mint(f"{config.name}-{secrets.token_hex(4)}", call, target, config, now)
         self._store.add(rollout, gate, golden)
         return rollout
 
-    def _read_config(self, model: str) -> tuple[bytes, bytes | None, GateConfig]:
+    def read_config(self, model: str) -> tuple[bytes, bytes | None, GateConfig]:
+        """A model's gate.yaml and golden set as they are now, and what they say; raises ModelpackError."""
         if not _MODEL.fullmatch(model):
             raise InputError("the webhook's metadata", f"{model!r} is not a model", "write metadata: {model: NAME}")
         folder = self._models / model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from modelpack.errors import InputError, RemoteError
+from modelpack.errors import NotFoundError, RemoteError
 from modelpack.gate.engine import Gate
 from modelpack.gate.service import create_app
 from modelpack.gate.store import Store
@@ -19,12 +19,11 @@ STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
 def serve(folder: Path, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve the gate of a rehearsal folder; port 0 takes a free one. `ready` gets the address once it accepts calls.
 
-    On SIGTERM or SIGINT it stops, then the signal is raised again. Raises RemoteError if the port is taken.
+    On SIGTERM or SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder,
+    RemoteError if the port is taken.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be used as a folder: {error.strerror}") from error
+    if not folder.is_dir():
+        raise NotFoundError(folder, "there is no such folder", "name the --state of a rehearsal, or make it")
     listener = _listen(host, port)
     store = Store.in_file(folder / "gate.sqlite")
     gate = Gate(folder, store)

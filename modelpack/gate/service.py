@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from modelpack import __version__
-from modelpack.errors import ModelpackError
+from modelpack.errors import InputError, ModelpackError, NotFoundError
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
@@ -121,6 +121,18 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
         return {"id": found.id, "settled": found.settled, "settled_note": found.settled_note}
 
+    @app.get("/api/v1/models/{model}", responses=_NO_MODEL, tags=["models"])
+    def model(model: str) -> dict[str, Any]:
+        """What the gate would freeze for a rollout that starts now."""
+        try:
+            config = gate.read_config(model)[2]
+        except NotFoundError as error:
+            raise HTTPException(404, str(error)) from error
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
+        checks = [{"name": each.name, "type": each.type, **each.description()} for each in config.checks]
+        return {"model": config.name, "horizon": config.horizon, "alpha": config.alpha, "checks": checks}
+
     @app.get("/rollouts/{rollout_id}/report.html", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])
     def report(rollout_id: str) -> Response:
         """The decision report: one page with its data inside."""
@@ -167,6 +179,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"description": "the body is too long"},
 }
 _UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
+_NO_MODEL: dict[int | str, dict[str, Any]] = {
+    404: {"description": "there is no such model"},
+    422: {"description": "its gate.yaml or golden set cannot be read, with file and line"},
+}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "there is no such rollout"}}
 
 

@@ -134,7 +134,8 @@ def _before(tip: Repository, model: Model, target: Target, bad: Iterable[Rejecte
             continue  # the target was not there yet, or somewhere else
         values = [*values[: values.index(value)], value] if value in values else [*values, value]
     for value in reversed(values[:-1]):
-        if not any(each.names(digest_of(value)) for each in bad):
+        digest = digest_of(value)  # what a bump never pinned is a placeholder, not a version that served
+        if digest and not any(each.names(digest) for each in bad):
             return value
     remedy = "name the version you want with modelpack bump"
     raise NotFoundError(

@@ -11,8 +11,8 @@ from typing import Any
 
 import requests
 
-from modelpack.errors import RemoteError
-from modelpack.rehearse.http import request
+from modelpack.errors import InputError, RemoteError
+from modelpack.rehearse.http import request, why
 from modelpack.rehearse.processes import Processes
 from modelpack.rehearse.state import State
 
@@ -35,6 +35,18 @@ class Gate:
         wanted = (namespace, name, checksum)
         return next((each for each in found if tuple(map(each.get, ("namespace", "name", "checksum"))) == wanted), None)
 
+    def check(self, model: str) -> None:
+        """Have the gate read a model's gate.yaml and golden set; raises InputError with what is wrong in them.
+
+        A gate that is down says nothing about them, and decides nothing later on.
+        """
+        try:
+            response = request("GET", f"{self.address}/api/v1/models/{model}", timeout=_TIMEOUT)
+        except requests.RequestException:
+            return
+        if response.status_code in (404, 422):
+            raise InputError("the gate", response.text.strip())
+
     def details(self, rollout: str) -> dict[str, Any]:
         """One rollout with everything that is known about it."""
         value: dict[str, Any] = self._get(f"/api/v1/rollouts/{rollout}").json()
@@ -50,7 +62,7 @@ class Gate:
             response = request("GET", url, timeout=_TIMEOUT)
             response.raise_for_status()
         except requests.RequestException as error:
-            raise RemoteError(url, f"the gate does not answer: {error}") from error
+            raise RemoteError(url, f"the gate does not answer: {why(error)}") from error
         return response
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from modelpack.rehearse.http import request
+from modelpack.rehearse.http import request, why
 from modelpack.rehearse.tick import Call, Event
 from modelpack.rollout import Canary, Status, Webhook
 
@@ -71,7 +71,7 @@ class Hooks:
             try:
                 response = request("POST", url, json=body, timeout=hook.timeout)
             except requests.RequestException as error:
-                answer = f"{url} cannot be asked: {error}"
+                answer = f"{url}: {why(error)}"
                 continue
             answer = response.text.strip() or f"{url} answered {response.status_code}"
             if response.status_code < 500 and response.status_code != 429:

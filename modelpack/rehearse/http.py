@@ -10,6 +10,13 @@ from typing import Any
 import requests
 
 
+def why(error: requests.RequestException) -> str:
+    """Why a request got no answer, for people."""
+    if isinstance(error, requests.Timeout):
+        return "there was no answer in time"
+    return "nothing answers there" if isinstance(error, requests.ConnectionError) else str(error)
+
+
 def request(method: str, url: str, *, timeout: float, json: Any = None, redirects: bool = True) -> requests.Response:
     """Send one request; raises requests.RequestException if there is no answer within `timeout` seconds."""
     with requests.Session() as session:

@@ -82,8 +82,11 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """The gate's reason, "" without one."""
-        return str((self.rollout or {}).get("reason", ""))
+        """The gate's reason; without one, what a rehearsal that took too long was waiting for."""
+        if self.rollout or self.result is not Result.TIMED_OUT:
+            return str((self.rollout or {}).get("reason", ""))
+        last = next((each for each in reversed(self.moments) if each.warning), None)
+        return last.reason or last.message if last else ""
 
     def to_json(self) -> dict[str, Any]:
         return {

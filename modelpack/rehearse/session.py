@@ -242,6 +242,7 @@ class Rehearsal:
             self._hooks.gate = self.gate.address
         if self.gate is not None:
             self._note(f"The gate's page is {self.gate.address}/")
+            self.gate.check(self._plan.definition.name)
 
     def _judged(self) -> dict[str, object] | None:
         """What the gate has on this run; None from one that does not answer, as that decides nothing."""

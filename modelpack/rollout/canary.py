@@ -155,8 +155,6 @@ def _canary(fields: Fields) -> Canary:
     _refuse(analysis, "analysis")
     steps = _steps(analysis)
     single = [analysis.integer(key, 0, low=0) for key in ("stepWeight", "iterations")]
-    if sum(map(bool, [steps, *single])) != 1:
-        raise spec.error("analysis", "needs exactly one of stepWeight, stepWeights and iterations")
     match = tuple(header for each in analysis.mappings("match") for header in _headers(each))
     if match and not single[1]:
         raise analysis.error("match", "is for A/B tests, which count iterations", "set iterations, or remove match")
@@ -186,6 +184,8 @@ def _canary(fields: Fields) -> Canary:
     )  # fmt: skip
     service.done()
     spec.done()
+    if sum(map(bool, [steps, *single])) != 1:
+        raise spec.error("analysis", "needs exactly one of stepWeight, stepWeights and iterations")
     fields.skip("kind", "status")
     fields.done()
     return canary

@@ -45,7 +45,7 @@ class Scaffold:
     server: str = ""  # the image that serves the model
     source: str = "./artifacts/{version}"
     base: str = "host-busybox"
-    rehearse_command: str = ""  # starts the server from the repository's root, on a machine without containers
+    rehearse_command: str = "python model-images/{name}/serve.py"  # on a machine without containers, from the root
 
 
 def render(scaffold: Scaffold) -> Mapping[str, bytes]:
@@ -61,6 +61,7 @@ def render(scaffold: Scaffold) -> Mapping[str, bytes]:
         **asdict(scaffold),
         "image": scaffold.image or f"registry.local/models/{name}",
         "server": scaffold.server or f"registry.local/servers/{name}:v1",
+        "rehearse_command": scaffold.rehearse_command.replace("{name}", name),
     }
     Reference.parse(values["server"])
     environment = Environment(

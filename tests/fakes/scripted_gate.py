@@ -15,11 +15,15 @@ Answer = Callable[[str, dict[str, Any]], bool]
 
 @dataclass
 class ScriptedGate:
-    """`answer(hook, body)` says whether a webhook passes; `calls` are the hooks asked, with their bodies."""
+    """`answer(hook, body)` says whether a webhook passes; `calls` are the hooks asked, with their bodies.
+
+    `wrong` is what it finds wrong in a model's files.
+    """
 
     answer: Answer
     url: str = ""
     final: bool = False
+    wrong: str = ""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def asked(self, *without: str) -> list[str]:
@@ -48,6 +52,8 @@ def scripted_gate(answer: Answer = lambda hook, body: hook != "rollback") -> Ite
         def do_GET(self) -> None:
             if self.path.endswith("report.html"):
                 self._say(200, b"<!doctype html><title>r1</title>")
+            elif self.path.startswith("/api/v1/models/") and gate.wrong:
+                self._say(422, gate.wrong.encode())
             elif self.path == "/api/v1/rollouts":
                 self._say(200, json.dumps({"rollouts": [gate.rollout()]}).encode())
             else:

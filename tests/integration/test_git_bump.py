@@ -208,6 +208,18 @@ def test_rollback_passes_over_rejected_versions_and_other_edits(tmp_path: Path) 
     assert git(folder, "status", "--porcelain") == ""
 
 
+def test_rollback_does_not_go_back_to_what_was_never_pinned(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    pinned = serving.image("v1")
+    serving.commit(folder, {DEPLOYMENT: serving.deployment("v1").replace(pinned, pinned.partition("@")[0])})
+    bump(folder, "v2")
+    serving.commit(folder, {REJECTED: f"[{{image: '{pinned}'}}]\n"})
+    before = git(folder, "rev-parse", "HEAD")
+    with pytest.raises(NotFoundError, match="no version before"):
+        rollback(folder)
+    assert git(folder, "rev-parse", "HEAD") == before
+
+
 def test_a_bump_is_not_excused_by_an_old_rollback_to_the_same_version(tmp_path: Path) -> None:
     bare = serving.bare(tmp_path / "bare")
     bump(bare, "v2")

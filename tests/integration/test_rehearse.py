@@ -158,6 +158,7 @@ def test_a_gate_that_is_down_neither_promotes_nor_rolls_back(cluster: Cluster) -
         hooks = "".join(line for line in hooks.splitlines(keepends=True) if f"type: {counted}," not in line)
     outcome = cluster.run("v2", gate, timeout=2, canary=hooks)
     assert (outcome.result, outcome.status.failed_checks, outcome.rollout) == (Result.TIMED_OUT, 0, None)
+    assert outcome.reason.endswith("nothing answers there")
 
 
 @pytest.mark.parametrize(

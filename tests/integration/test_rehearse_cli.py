@@ -86,6 +86,24 @@ def test_a_reference_is_rehearsed_before_it_is_committed(desk: Desk) -> None:
     assert out.startswith("mpg v2: promoted: scripted; ")
 
 
+def test_a_wrong_gate_yaml_ends_it_before_anything_rolls(desk: Desk) -> None:
+    desk.commit("v2")
+    with scripted_gate() as gate:
+        gate.wrong = "mpg/gate.yaml:7: checks[0].flor: is not a known key"
+        code, out, err = desk.rehearse("--gate", gate.url)
+    assert (code, out, gate.calls) == (2, "", [])
+    assert err.splitlines()[-1] == f"error: the gate: {gate.wrong}"
+
+
+def test_each_repository_has_a_cluster_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["git", "clone", "-q", desk.repo, other], check=True)
+    environ = {**desk.environ, "MODELPACK_HOME": str(tmp_path / "home")}
+    for repo in (desk.repo, other):
+        done = subprocess.run([*MODELPACK, "rehearse", "--repo", repo, "--json"], env=environ, capture_output=True)
+        assert json.loads(done.stdout)["result"] == "initialized"
+
+
 def test_ctrl_c_cleans_up(desk: Desk) -> None:
     desk.commit("v2")
     with scripted_gate(lambda hook, body: hook in ("confirm-rollout", "pre-rollout")) as gate:

@@ -61,6 +61,7 @@ def test_a_url_is_not_taken_for_a_path(tmp_path: Path) -> None:
         ),
         ("models/mpg\n", "models/MPG\n", "model.yaml:5: image: "),
         ("source: ./artifacts/{version}\n", "", "model.yaml:1: source: is missing"),
+        ("source: ", "sorce: ", "model.yaml:4: sorce: is not a known key; did you mean 'source'?"),
         ("kind: Model", "kind: Model\nkind: Model", "model.yaml:3: key 'kind' is given twice"),
         (
             "{file: manifests",

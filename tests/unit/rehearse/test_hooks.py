@@ -86,4 +86,4 @@ def test_an_address_that_does_not_answer_fails() -> None:
     hook = Webhook("load", "rollout", "http://127.0.0.1:9/", 1.0, 0, {})
     passed, said = Hooks(canary(), "", 1).ask(Call(hook, STATUS))
     assert not passed
-    assert "cannot be asked" in said
+    assert said == "http://127.0.0.1:9/: nothing answers there"

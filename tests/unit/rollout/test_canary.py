@@ -79,6 +79,7 @@ def test_an_ab_test_matches_headers_as_contour_does() -> None:
     ("old", "new", "line", "problem"),
     [
         ("    threshold: 3", "    threshhold: 3", 11, "did you mean 'threshold'"),
+        ("    stepWeight: 10", "    stepWeigth: 10", 13, "did you mean 'stepWeight'"),
         ("    threshold: 3", "    metrics: [{name: x}]", 11, "not supported by a rehearsal"),
         ("    threshold: 3", "    mirror: true", 11, "not supported by a rehearsal"),
         ("    stepWeight: 10", "    sessionAffinity: {cookieName: c}", 13, "not supported by a rehearsal"),
