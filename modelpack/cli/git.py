@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from modelpack import gitops
-from modelpack.cli.options import REFERENCE, emit, json_option, via_option
+from modelpack.cli.options import REFERENCE, branch_option, emit, json_option, repo_option, via_option
 from modelpack.errors import InconclusiveError, ModelpackError
 from modelpack.gitops import digest_of, version_of
 from modelpack.reference import Reference
@@ -18,10 +18,6 @@ from modelpack.registry import Via
 F = TypeVar("F", bound=Callable[..., Any])
 _WATCH_SECONDS = 10.0
 
-repo_option: Callable[[F], F] = click.option(
-    "--repo", default=".", metavar="PATH|URL", help="The repository: a work tree, a bare one, or a URL.  [default: .]"
-)
-branch_option: Callable[[F], F] = click.option("--branch", default="main", show_default=True, help="The branch.")
 dry_run_option: Callable[[F], F] = click.option("--dry-run", is_flag=True, help="Show the change, make none.")
 
 

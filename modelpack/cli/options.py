@@ -28,6 +28,12 @@ class ReferenceType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
 REFERENCE = ReferenceType()
 
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+repo_option: Callable[[F], F] = click.option(
+    "--repo", default=".", metavar="PATH|URL", help="The repository: a work tree, a bare one, or a URL.  [default: .]"
+)
+branch_option: Callable[[F], F] = click.option(
+    "--branch", default="main", show_default=True, help="Its branch; what is committed there counts."
+)
 via_option: Callable[[F], F] = click.option(
     "--via",
     "via",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelpack.cli.options import REFERENCE, emit, json_option, via_option
+from modelpack.cli.options import REFERENCE, branch_option, emit, json_option, repo_option, via_option
 from modelpack.errors import InputError
 from modelpack.reference import Reference
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ref", required=False, type=REFERENCE)
-@click.option("--repo", default=".", show_default=True, metavar="PATH|URL", help="The repository with the manifests.")
-@click.option("--branch", default="main", show_default=True, help="Its branch; what is committed there counts.")
+@repo_option
+@branch_option
 @click.option("--state", "folder", type=click.Path(path_type=Path), help="Stands for the cluster between rehearsals.")
 @click.option("--gate", default="", metavar="URL", help="Ask a gate that runs already.")
 @click.option("--traffic", type=click.Path(path_type=Path), metavar="FILE", help="Requests, a JSON object a line.")
