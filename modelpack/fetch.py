@@ -34,7 +34,11 @@ class Resolved:
 
 def resolve(reference: Reference, via: Via) -> Resolved:
     """Ask the registry what a reference names now; raises NotFoundError."""
-    index = open_repository(reference, via).manifest(reference.locator)
+    return _resolve(reference, open_repository(reference, via))
+
+
+def _resolve(reference: Reference, repository: Repository) -> Resolved:
+    index = repository.manifest(reference.locator)
     notes = index.annotations
     return Resolved(
         reference=reference.at(tag=reference.tag, digest=index.digest),
@@ -45,9 +49,9 @@ def resolve(reference: Reference, via: Via) -> Resolved:
     )
 
 
-def resolve_model(reference: Reference, via: Via) -> Resolved:
+def _resolve_model(reference: Reference, repository: Repository) -> Resolved:
     """The same for what must be a model container; raises InputError for any other image."""
-    resolved = resolve(reference, via)
+    resolved = _resolve(reference, repository)
     if not oci.is_digest(resolved.model_digest):
         raise InputError(reference, "is not a model container: its index names no model digest")
     return resolved
@@ -56,7 +60,7 @@ def resolve_model(reference: Reference, via: Via) -> Resolved:
 def unpack(reference: Reference, root: Path, via: Via) -> None:
     """Write the runnable image's whole file system below `root`, for this machine's architecture if there is one."""
     repository = open_repository(reference, via)
-    image = _image_here(resolve(reference, via), repository)
+    image = _image_here(_resolve(reference, repository), repository)
     _extract(repository, image.layers, root)
 
 
@@ -65,8 +69,8 @@ def pull(reference: Reference, folder: Path, via: Via) -> Resolved:
 
     A folder that is there is filled and not replaced: it may be a mounted volume, or where somebody works.
     """
-    resolved = resolve_model(reference, via)
     repository = open_repository(reference, via)
+    resolved = _resolve_model(reference, repository)
     model = repository.manifest(resolved.model_digest)
     path = _model_path(_config(_image_here(resolved, repository), repository), resolved)
     try:
@@ -101,8 +105,9 @@ class Content:
 
 def inspect(reference: Reference, via: Via) -> Content:
     """Read a model container's manifests."""
-    resolved = resolve_model(reference, via)
-    model = open_repository(reference, via).manifest(resolved.model_digest)
+    repository = open_repository(reference, via)
+    resolved = _resolve_model(reference, repository)
+    model = repository.manifest(resolved.model_digest)
     platforms = tuple(each.platform for each in resolved.index.manifests if each.platform)
     return Content(resolved, model, platforms)
 
@@ -123,8 +128,8 @@ def verify(reference: Reference, via: Via) -> Verified:
     Raises IntegrityError for wrong bytes, for a layer that is not the diff_id its config names, and for an image that
     does not carry exactly the model that the index's annotation says.
     """
-    resolved = resolve_model(reference, via)
     repository = open_repository(reference, via)
+    resolved = _resolve_model(reference, repository)
     model = repository.manifest(resolved.model_digest)
     if model.artifact_type != oci.MODEL_MANIFEST:
         raise IntegrityError(reference, f"its model digest {model.digest} is not a ModelPack manifest")

@@ -88,9 +88,6 @@ class Fields:
             raise self.error(key, f"{value:g} is not a whole number")
         return int(value)
 
-    def boolean(self, key: str, default: bool = _MISSING) -> bool:
-        return self._take(key, default, "true or false", _boolean)
-
     def choice(self, key: str, options: Sequence[str], default: str = _MISSING) -> str:
         value = self.text(key, default)
         if value not in options:
@@ -171,12 +168,6 @@ def _number(node: yaml.Node) -> float | None:
     except ValueError:  # as of !!int x
         return None
     return value if math.isfinite(value) else None
-
-
-def _boolean(node: yaml.Node) -> bool | None:
-    if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:bool":
-        return None
-    return str(node.value).lower() in ("true", "yes", "on")
 
 
 def compose(data: bytes | str, name: str) -> list[yaml.Node]:

@@ -69,6 +69,10 @@ class Platform:
     architecture: str
     variant: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        value = {"os": self.os, "architecture": self.architecture}
+        return value | ({"variant": self.variant} if self.variant else {})
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
@@ -91,9 +95,7 @@ class Descriptor:
         if self.artifact_type:
             value["artifactType"] = self.artifact_type
         if self.platform:
-            value["platform"] = {"os": self.platform.os, "architecture": self.platform.architecture}
-            if self.platform.variant:
-                value["platform"]["variant"] = self.platform.variant
+            value["platform"] = self.platform.to_json()
         return value
 
     @classmethod

@@ -91,12 +91,12 @@ def rehearse(
         named = resolve(ref, rules).reference if ref is not None else None
         plan = read_plan(repository.paths(), repository.read, named)
         image = resolve(plan.image, rules).reference
-        place = folder or home() / "rehearsals" / _name(plan, repo)
+        state = State(folder or home() / "rehearsals" / _name(plan, repo))
         rehearsal = Rehearsal(
             plan,
             image,
             repository.tip,
-            State(place),
+            state,
             Settings(_requests(plan, traffic), rate, speed, timeout, gate),
             unpack=partial(unpack, via=rules),
             export=repository.export,
@@ -105,7 +105,7 @@ def rehearse(
         )
         with rehearsal:
             outcome = rehearsal.run()
-            default = place / "reports" / str((outcome.rollout or {}).get("id") or outcome.status.checksum)
+            default = state.reports / str((outcome.rollout or {}).get("id") or outcome.status.checksum)
             written = report or default
             try:
                 if settle and rehearsal.gate and outcome.result in (Result.ROLLED_BACK, Result.FAILED_BEFORE):

@@ -17,7 +17,6 @@ from modelpack.rollout.status import Phase
 ACTIVE, PROMOTED, FAILED = "active", "promoted", "failed"
 SUPERSEDED = "superseded"  # the canary runs another digest than the one that was judged
 WITHDRAWN = "withdrawn"  # the canary runs the primary's digest again: reverted in mid-analysis
-STATES = (ACTIVE, PROMOTED, FAILED, SUPERSEDED, WITHDRAWN)
 
 MINTING_HOOKS = ("pre-rollout", "confirm-traffic-increase", "confirm-promotion", "rollback")
 ANALYSIS = (Phase.PROGRESSING.value, Phase.WAITING_PROMOTION.value)  # phases in which requests count as evidence

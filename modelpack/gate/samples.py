@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-BUCKET, COUNT, BOUND = "_bucket", "_count", "le"
+BUCKET, BOUND = "_bucket", "le"
 
 
 @dataclass(frozen=True)

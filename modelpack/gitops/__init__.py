@@ -15,7 +15,7 @@ from modelpack.gitops.change import (
     targets_of,
     version_of,
 )
-from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected, with_rejected
+from modelpack.gitops.models import Model, Rejected, by_image, by_name, model_files, rejected, with_rejected
 from modelpack.gitops.repository import Repository, Revision, open_repository
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "digest_of",
     "land",
     "message",
+    "model_files",
     "open_repository",
     "put_back",
     "rejected",

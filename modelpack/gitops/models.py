@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import yaml
@@ -36,6 +36,11 @@ class Model:
         return f"{self.folder}/{REJECTED}"
 
 
+def model_files(paths: Iterable[str]) -> list[str]:
+    """Those of a repository's paths that are a model's model.yaml."""
+    return [path for path in paths if _FILE.fullmatch(path)]
+
+
 def by_image(repository: Repository, reference: Reference) -> Model:
     """The one model whose images are in the reference's repository; raises NotFoundError that says what there is."""
     return _only(repository, reference.name, lambda each: each.image.name)
@@ -48,9 +53,7 @@ def by_name(repository: Repository, name: str) -> Model:
 
 def _only(repository: Repository, wanted: str, key: Callable[[Definition], str]) -> Model:
     found, known, broken = [], [], None
-    for path in repository.paths(ROOT):
-        if not _FILE.fullmatch(path):
-            continue
+    for path in model_files(repository.paths(ROOT)):
         try:
             definition = parse(repository.read(path) or b"", path)
         except ModelpackError as error:

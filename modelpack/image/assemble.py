@@ -7,6 +7,7 @@ config schema is closed: `descriptor`, `config` and `modelfs` are required, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelpack import oci
@@ -50,7 +51,7 @@ def assemble(
         image = _manifest(config, [_descriptor(layer).to_json() for layer in stack])
         configs.append(config)
         images.append(image)
-        described.append({**image.descriptor.to_json(), **_platform(base.platform)})
+        described.append(replace(image.descriptor, platform=base.platform).to_json())
     index = {
         "schemaVersion": 2,
         "mediaType": oci.IMAGE_INDEX,
@@ -87,7 +88,7 @@ def _image_config(base: Base, copy: Copy, diff_ids: Sequence[str], made_by: Sequ
     """A runnable image's config. The base gives its environment alone: no Entrypoint, Volumes or Healthcheck."""
     env = [*base.env] if any(each.startswith("PATH=") for each in base.env) else [_PATH, *base.env]
     value = {
-        **_platform(base.platform)["platform"],
+        **base.platform.to_json(),
         "config": {
             "Cmd": ["sh", SCRIPT],
             "Env": [*env, f"MODELPACK_SRC={copy.source}", f"MODELPACK_DEST={copy.to}"],
@@ -113,8 +114,3 @@ def _manifest(config: oci.Blob, layers: Sequence[dict[str, Any]], **more: str) -
 
 def _descriptor(layer: oci.Layer) -> oci.Descriptor:
     return oci.Descriptor(layer.media_type, layer.digest, layer.size)
-
-
-def _platform(platform: oci.Platform) -> dict[str, dict[str, str]]:
-    value = {"os": platform.os, "architecture": platform.architecture}
-    return {"platform": value | ({"variant": platform.variant} if platform.variant else {})}

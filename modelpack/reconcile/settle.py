@@ -19,10 +19,11 @@ from modelpack.gitops import digest_of, version_of
 from modelpack.reconcile.rollouts import Gate, Rollout
 from modelpack.reference import Reference
 from modelpack.registry import Via
+from modelpack.rollout import Phase
 
 FAILED, WITHDRAWN = "failed", "withdrawn"
 _STATES = (FAILED, WITHDRAWN)
-_OVER = ("Failed", "Succeeded")  # Flagger's phases in which it has let go of the canary
+_OVER = (Phase.FAILED.value, Phase.SUCCEEDED.value)  # Flagger's phases in which it has let go of the canary
 
 ModelDigest = Callable[[str], str]
 """From an image's text to its model digest, "" if nobody knows."""

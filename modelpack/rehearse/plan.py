@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +14,11 @@ from modelpack import definition
 from modelpack.definition import Definition, Target
 from modelpack.errors import InputError, NotFoundError
 from modelpack.fields import Fields, compose
-from modelpack.gitops import ANNOTATION_ROLLBACK
+from modelpack.gitops import ANNOTATION_ROLLBACK, model_files
 from modelpack.reference import Reference
 from modelpack.rehearse.workload import Workload, read_workload
 from modelpack.rollout import Canary, find_canary, template_hash
 
-_MODEL = re.compile(r"model-images/[^/]+/model\.yaml")
 _YAML = (".yaml", ".yml")
 
 Read = Callable[[str], "bytes | None"]
@@ -84,7 +82,7 @@ def read_plan(paths: Sequence[str], read: Read, reference: Reference | None = No
 
 
 def _model(paths: Sequence[str], read: Read, reference: Reference | None) -> tuple[str, Definition]:
-    files = [path for path in paths if _MODEL.fullmatch(path)]
+    files = model_files(paths)
     models = [(path.removesuffix("/model.yaml"), definition.parse(read(path) or b"", path)) for path in files]
     if reference is not None:
         models = [each for each in models if each[1].image.name == reference.name]
