@@ -45,10 +45,10 @@ def warm(paths: list[Path]) -> None:
                 pass
 
 
-def build_and_push(model: Path, address: str) -> list[str]:
+def build_and_push(model: Path, address: str, base: str = "none") -> list[str]:
     return [
         *(sys.executable, "-m", "modelpack", "build", str(model), "--version", "v1"),
-        *("-t", f"{address}/models/bench:v1", "--base", "none", "--push"),
+        *("-t", f"{address}/models/bench:v1", "--base", base, "--push"),
     ]
 
 

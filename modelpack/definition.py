@@ -30,13 +30,17 @@ class Copy:
 
 @dataclass(frozen=True)
 class Target:
-    """What a bump rewrites: the image of one init container of one object in one file."""
+    """What a bump rewrites in one object of one file: the image of an init container, or an image volume's reference.
+
+    Exactly one of `init_container` and `volume` is not "".
+    """
 
     file: str
     kind: str
     name: str
-    init_container: str
+    init_container: str = ""
     namespace: str = ""
+    volume: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,12 @@ def _target(fields: Fields) -> Target:
         file=str(path),
         kind=fields.choice("kind", ["Deployment"], "Deployment"),
         name=fields.text("name"),
-        init_container=fields.text("initContainer"),
+        init_container=fields.text("initContainer", ""),
         namespace=fields.text("namespace", ""),
+        volume=fields.text("volume", ""),
     )
     fields.done()
+    if bool(target.init_container) == bool(target.volume):
+        problem = "stands beside initContainer" if target.volume else "or initContainer is missing"
+        raise fields.error("volume", problem, "name what holds the model: an init container or an image volume")
     return target

@@ -1,4 +1,4 @@
-"""`modelpack gate`: the metrics checker as a service."""
+"""`modelpack gate`: the metrics checker as a service, and a person's word to it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from modelpack.errors import InputError
+from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
+
+if TYPE_CHECKING:
+    from modelpack.gate.target import Surroundings
+
+_TIMEOUT = 10.0  # seconds
+_ERRORS = {404: NotFoundError, 409: RefusedError, 422: InputError}
 
 
 @click.group()
@@ -21,31 +29,63 @@ def gate() -> None:
 @gate.command()
 @click.option(
     "--rehearsal",
-    "folder",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Folder with target.json and models/NAME/{gate.yaml,golden.jsonl}; gate.sqlite is kept there.",
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Judge the Canaries of a Kubernetes cluster: the one this runs in, else $KUBECONFIG's.",
+)
+@click.option("--prometheus", metavar="URL", help="With --cluster: the Prometheus that scrapes the proxies.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --cluster: the folder that keeps gate.sqlite.",
+)
+@click.option("--context", metavar="NAME", help="With --cluster: a context of the kubeconfig.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), show_default=True, help="Port; 0 takes a free one.")
 @click.option("--json", "as_json", is_flag=True, help='Print {"url": …} when ready.')
-def serve(folder: Path, host: str, port: int, as_json: bool) -> None:
+def serve(
+    rehearsal: Path | None,
+    cluster: bool,
+    prometheus: str | None,
+    state: Path | None,
+    context: str | None,
+    host: str,
+    port: int,
+    as_json: bool,
+) -> None:
     """Serve webhooks, JSON API and page until SIGTERM or Ctrl-C.
 
     \b
     Examples:
       modelpack gate serve --rehearsal var/rehearsal
       modelpack gate serve --rehearsal var/rehearsal --port 8080 --json
+      modelpack gate serve --cluster --prometheus http://prometheus.modelpack:9090 --state /var/lib/modelpack \\
+          --host 0.0.0.0 --port 8080
 
     The page is at /, the API at /api/v1/rollouts and /openapi.json, webhooks at /flagger/HOOK.
+    In a cluster a model is judged by the ConfigMap gate-MODEL (gate.yaml, golden.jsonl) in its Canary's namespace.
     A restarted gate goes on from the evidence in gate.sqlite.
     """
+    if (rehearsal is not None) == cluster:
+        raise click.UsageError("give one of --rehearsal and --cluster")
+    if cluster and not (prometheus and state):
+        raise click.UsageError("--cluster needs --prometheus and --state")
+    if not cluster and (prometheus or state or context):
+        raise click.UsageError("--prometheus, --state and --context belong to --cluster")
+    if prometheus and not prometheus.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{prometheus!r} is not an http address", param_hint="--prometheus")
     try:
         from modelpack.gate.server import serve as run
     except ImportError as error:
+        extras = "gate,cluster" if cluster else "gate"
         raise InputError(
-            "modelpack gate", f"needs {error.name}", "run pip install 'modelpack-delivery[gate]'"
+            "modelpack gate", f"needs {error.name}", f"run pip install 'modelpack-delivery[{extras}]'"
         ) from error
 
     def ready(url: str) -> None:
@@ -57,4 +97,69 @@ def serve(folder: Path, host: str, port: int, as_json: bool) -> None:
 
     signal.signal(signal.SIGTERM, stop)  # uvicorn takes over while it serves, and raises the signal again after
     signal.signal(signal.SIGINT, stop)
-    run(folder, host, port, ready)
+    if rehearsal is not None:
+        from modelpack.gate.rehearsal import Rehearsal
+
+        run(rehearsal, Rehearsal(rehearsal), host, port, ready)
+    elif prometheus and state:
+        run(state, _in_cluster(context, prometheus), host, port, ready)
+
+
+def _in_cluster(context: str | None, prometheus: str) -> Surroundings:
+    from modelpack.gate.cluster import InCluster
+    from modelpack.rollout.cluster import Cluster
+
+    return InCluster(Cluster.connect(context), prometheus)
+
+
+def _decision(command: Any) -> Any:
+    for option in (
+        click.option("--note", default="", help="Why; it stands in the report."),
+        click.option("--by", required=True, metavar="NAME", help="Who decides."),
+        click.option("--gate", "url", required=True, metavar="URL", help="The gate's address."),
+        click.argument("rollout"),
+    ):
+        command = option(command)
+    return command
+
+
+@gate.command()
+@_decision
+def approve(rollout: str, url: str, by: str, note: str) -> None:
+    """Let a rollout that is held be promoted. Later evidence may still reject it.
+
+    \b
+    Example:
+      kubectl port-forward -n modelpack service/modelpack-gate 8080:80
+      modelpack gate approve mpg-1a2b3c4d --gate http://127.0.0.1:8080 --by ada --note "traffic is low at night"
+    """
+    _decide(url, rollout, {"decision": "approve", "by": by, "note": note})
+
+
+@gate.command()
+@_decision
+def reject(rollout: str, url: str, by: str, note: str) -> None:
+    """Have a rollout rolled back. That stays.
+
+    \b
+    Example:
+      modelpack gate reject mpg-1a2b3c4d --gate http://127.0.0.1:8080 --by ada --note "wrong training data"
+    """
+    _decide(url, rollout, {"decision": "reject", "by": by, "note": note})
+
+
+def _decide(url: str, rollout: str, body: dict[str, str]) -> None:
+    import requests
+
+    address = f"{url.rstrip('/')}/api/v1/rollouts/{quote(rollout, safe='')}/approval"
+    try:
+        response = requests.post(address, json=body, timeout=_TIMEOUT)
+        answer = response.json() if response.ok else {}
+    except (requests.RequestException, ValueError) as error:
+        raise RemoteError(
+            url, f"the gate does not answer ({type(error).__name__})", "give its address as --gate"
+        ) from error
+    if not response.ok:
+        kind = _ERRORS.get(response.status_code, RemoteError)
+        raise kind("the gate", response.text.strip()[:500] or f"answered {response.status_code}")
+    click.echo(f"{rollout}: {answer.get('verdict')}, {answer.get('reason')}")

@@ -22,7 +22,16 @@ from modelpack.cli.options import emit, json_option
     "--server", default="", metavar="REF", help="The image that serves the model [registry.local/servers/NAME:v1]."
 )
 @click.option("--source", default=scaffold.Scaffold.source, show_default=True, help="Where the trained versions are.")
-@click.option("--base", default=scaffold.Scaffold.base, show_default=True, help="What model containers are built on.")
+@click.option(
+    "--serve",
+    type=click.Choice(scaffold.SERVES),
+    default=scaffold.Scaffold.serve,
+    show_default=True,
+    help="How the model reaches the server: copied by an init container, or mounted as an image volume.",
+)
+@click.option(
+    "--base", default="", help="What model containers are built on  [host-busybox; none for an image volume]."
+)
 @click.option(
     "--rehearse-command",
     default=scaffold.Scaffold.rehearse_command,
@@ -39,6 +48,7 @@ def init(
     image: str,
     server: str,
     source: str,
+    serve: str,
     base: str,
     rehearse_command: str,
     folder: Path,
@@ -50,6 +60,10 @@ def init(
     Examples:
       modelpack init mpg
       modelpack init mpg --image registry.example.com/models/mpg --source 's3://models/mpg/{version}'
+      modelpack init mpg --serve image-volume
+
+    An image volume saves the copy: the kubelet mounts the image itself, read-only. It needs Kubernetes 1.36 (1.35 has
+    it as beta, 1.33 behind the feature gate ImageVolume) and, for subPath, containerd 2.2.
 
     A file that is there already is never overwritten: exit code 4, and nothing is written.
     """
@@ -58,6 +72,7 @@ def init(
         image=image,
         server=server,
         source=source,
+        serve=serve,
         base=base,
         rehearse_command=rehearse_command,
     )
@@ -66,6 +81,12 @@ def init(
     lines = [f"wrote {path}" for path in written] + ["", "Next:"]
     lines += [f"  {number}. {step}" for number, step in enumerate(steps, 1)]
     emit({"files": [str(path) for path in written], "next": steps}, "\n".join(lines), as_json)
+
+
+_IMAGE_VOLUMES = (
+    "Image volumes need Kubernetes 1.36 (1.35 has them as beta, 1.33 behind the feature gate ImageVolume) and, "
+    "for subPath, containerd 2.2"
+)
 
 
 def _next_steps(chosen: scaffold.Scaffold) -> list[str]:
@@ -79,4 +100,5 @@ def _next_steps(chosen: scaffold.Scaffold) -> list[str]:
         f"modelpack bump {image}:v1",
         "modelpack rehearse --speed 10 --rate 250",
         f"For a cluster: name the server's image in manifests/{chosen.name}/deployment.yaml, then kubectl apply -k it",
+        *([_IMAGE_VOLUMES] if chosen.serve == scaffold.IMAGE_VOLUME else []),
     ]

@@ -84,6 +84,9 @@ def push(reference: Reference, via: tuple[str, ...], as_json: bool) -> None:
 
     Layers that the registry has are not sent again; the tag appears last.
 
+    Logins are docker's own. Plain HTTP is spoken to this machine, and to the registries that
+    $MODELPACK_INSECURE_REGISTRIES lists (HOST:PORT,…), in every command; those get no login.
+
     \b
     Example:
       modelpack push registry.example.com/models/mpg:v2

@@ -5,9 +5,12 @@ Out: 200 or 403 with a reason, verdicts with their evidence in SQLite, a JSON AP
 
     config ──▶ checks/ (one file a check) ──▶ verdict (how verdicts combine, what a hook is answered)
                   ▲                              │
-    selectors, samples, scraper, probe       rollouts (pure: which rollout a call is about, and its state)
+    selectors, samples, meter, probe         rollouts (pure: which rollout a call is about, and its state)
                   │                              │
-                  └────────── engine (the rim: clock, lock, threads) ── store ── service (HTTP)
+                  └────────── engine (the rim: clock, locks, threads) ── store ── service (HTTP)
+                                  │
+                  target: what the gate asks of its surroundings
+                  rehearsal (a folder, scraper)   cluster (API server, prometheus)
 
 The gate knows neither Git nor packaging; others speak to it over HTTP.
 """

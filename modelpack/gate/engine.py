@@ -1,7 +1,7 @@
 """The gate at work: takes Flagger's calls, looks at the target, measures, and lets the pure parts decide.
 
-One lock serialises whatever decides or writes, so that no decision is made twice; networks are only spoken to outside
-of it, so that no call waits for one.
+Whatever reads a Canary and decides about it does both under that Canary's lock, so that no decision is made twice and
+none by an older look than the last. Golden sets and counters are read outside of it: no call waits for those.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from weakref import WeakValueDictionary
 
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.gate import probe
 from modelpack.gate import rollouts as lifecycle
 from modelpack.gate.checks import Comparison, Evidence, Golden, Window
 from modelpack.gate.config import GateConfig, parse
-from modelpack.gate.meter import Meter
-from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Call, Rollout
+from modelpack.gate.meter import Meter, Steady
+from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Approval, Call, Rollout
+from modelpack.gate.sequential import Stratum
 from modelpack.gate.store import Event, Store
-from modelpack.gate.target import Target, TargetFile
+from modelpack.gate.target import Surroundings, Target
 from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision, combine
+from modelpack.gate.watcher import Watcher
 
 LOCK_TIMEOUT = 4.0  # Flagger waits for 10 s
 PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
 LEAST_PATIENCE = 3.0  # seconds
-IDLE = 0.5  # seconds between looks while there is nothing to measure
 GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
 CONFIGS = 200  # parsed configurations that are kept
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -49,18 +50,17 @@ class Answer:
 
 
 class Gate:
-    """The metrics checker of one rehearsal folder. `start` and `stop` frame its background work."""
+    """The metrics checker of one rehearsal or cluster. `start` and `stop` frame its background work."""
 
-    def __init__(self, folder: Path, store: Store, clock: Callable[[], float] = time.time) -> None:
-        self._models = folder / "models"
-        self._target = TargetFile(folder / "target.json")
+    def __init__(self, surroundings: Surroundings, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._surroundings = surroundings
         self._store = store
         self._clock = clock
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True, name="watcher")
+        self._locks: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
+        self._finding = threading.Lock()
+        self._watcher = Watcher(self.look, lambda: [(each.namespace, each.name) for each in store.open()])
         self._configs: dict[str, GateConfig] = {}
-        self._meters: dict[str, Meter] = {}
+        self._meters: dict[tuple[str, str], Meter] = {}
         self._probing: set[str] = set()
         self._probed: dict[str, float] = {}
 
@@ -68,13 +68,11 @@ class Gate:
         self._watcher.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._watcher.is_alive():
-            self._watcher.join(LOCK_TIMEOUT)
+        self._watcher.stop()
 
-    @property
-    def alive(self) -> bool:
-        return self._watcher.is_alive() and not self._stopped.is_set()
+    def why_unready(self) -> str:
+        """Why Flagger should not ask this gate, "" if it may."""
+        return self._surroundings.why_unready() if self._watcher.alive else "the watcher does not run"
 
     def probing(self, rollout_id: str) -> bool:
         """Whether the golden set is being asked."""
@@ -83,10 +81,10 @@ class Gate:
     # -- Flagger's calls
 
     def decide(self, call: Call) -> Answer:
-        """Answer one call. Never waits for a network, and for other calls at most `LOCK_TIMEOUT` seconds."""
+        """Answer one call, after one look at the target; waits for other calls `LOCK_TIMEOUT` seconds at most."""
         rollout_id = ""
         try:
-            with self._locked():
+            with self._locked(call.namespace, call.name):
                 rollout = self._find(call)
                 rollout_id = rollout.id
                 decision = lifecycle.decision(rollout)
@@ -102,23 +100,35 @@ class Gate:
             _log.warning("%s of %s/%s is not recorded: %s", call.hook, call.namespace, call.name, error)
 
     def _note(self, call: Call, answer: Answer) -> None:
-        with self._locked():
-            if answer.rollout:
-                reason = answer.decision.reason
-                event = Event(self._clock(), call.hook, call.phase, call.message, answer.status, reason)
+        if answer.rollout:
+            reason = answer.decision.reason
+            event = Event(self._clock(), call.hook, call.phase, call.message, answer.status, reason)
+            with self._locked(call.namespace, call.name):
                 self._store.add_event(answer.rollout, event)
-            elif answer.status != 200:
-                _log.warning("%s of %s/%s: %s", call.hook, call.namespace, call.name, answer.decision.reason)
+        elif answer.status != 200:
+            _log.warning("%s of %s/%s: %s", call.hook, call.namespace, call.name, answer.decision.reason)
 
     def settle(self, rollout_id: str, note: str) -> Rollout | None:
         """Note that Git says what serves again; None if there is no such rollout. A second note replaces the first."""
-        with self._locked():
-            rollout = self._store.rollout(rollout_id)
-            if rollout is None:
-                return None
-            settled = replace(rollout, settled=True, settled_note=note)
-            self._store.save([settled], self._clock())
-            return settled
+        return self._change(rollout_id, lambda rollout: replace(rollout, settled=True, settled_note=note))
+
+    def approve(self, rollout_id: str, approval: Approval) -> Rollout | None:
+        """Let a person decide; None if there is no such rollout. Raises RefusedError if there is nothing to decide."""
+        decided = self._change(rollout_id, lambda rollout: lifecycle.approve(rollout, approval))
+        if decided is not None:
+            status, reason = 200 if approval.approve else 403, decided.decision.reason
+            event = Event(self._clock(), "approval", decided.phase, "", status, reason)
+            self._store.add_event(rollout_id, event)
+        return decided
+
+    def _change(self, rollout_id: str, change: Callable[[Rollout], Rollout]) -> Rollout | None:
+        known = self._store.rollout(rollout_id)
+        if known is None:
+            return None
+        with self._locked(known.namespace, known.name):
+            changed = change(self._store.rollout(rollout_id) or known)
+            self._store.save([changed], self._clock())
+            return changed
 
     def _last(self, call: Call) -> Rollout | None:
         """The rollout that a call after its end is about."""
@@ -127,17 +137,9 @@ class Gate:
 
     def _find(self, call: Call) -> Rollout:
         """The rollout that a call is about, up to date; raises ModelpackError if there is none."""
+        target = self._surroundings.resolve(call.namespace, call.name)
         now = self._clock()
-        target = self._target.resolve(call.namespace, call.name)
-        still_open = self._observe(target, now)
-        if call.hook == "post-rollout" and call.phase in lifecycle.ENDS:
-            ended = [
-                lifecycle.end(each, target, call.phase, now) for each in still_open if each.checksum == call.checksum
-            ]
-            self._store.save(ended, now)
-            if ended:
-                return ended[0]
-        binding = lifecycle.bind(call, still_open, target, now)
+        binding = lifecycle.bind(call, self._observe(target, now), target, now)
         self._store.save(binding.changed, now)
         rollout = self._mint(call, target, now) if binding.mint else binding.rollout
         if rollout is None and call.hook not in MINTING_HOOKS:
@@ -148,23 +150,16 @@ class Gate:
         return self._judge(rollout, target, now)
 
     def _mint(self, call: Call, target: Target, now: float) -> Rollout:
-        gate, golden, config = self.read_config(call.model)
+        gate, golden, config = self.read_config(call.namespace, call.model)
         rollout = lifecycle.mint(f"{config.name}-{secrets.token_hex(4)}", call, target, config, now)
         self._store.add(rollout, gate, golden)
         return rollout
 
-    def read_config(self, model: str) -> tuple[bytes, bytes | None, GateConfig]:
+    def read_config(self, namespace: str, model: str) -> tuple[bytes, bytes | None, GateConfig]:
         """A model's gate.yaml and golden set as they are now, and what they say; raises ModelpackError."""
         if not _MODEL.fullmatch(model):
             raise InputError("the webhook's metadata", f"{model!r} is not a model", "write metadata: {model: NAME}")
-        folder = self._models / model
-        try:
-            gate = (folder / "gate.yaml").read_bytes()
-            golden = (folder / "golden.jsonl").read_bytes() if (folder / "golden.jsonl").exists() else None
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{model}/gate.yaml", "there is no such file") from error
-        except OSError as error:
-            raise RemoteError(f"{model}/gate.yaml", f"cannot be read: {error.strerror}") from error
+        gate, golden = self._surroundings.config(namespace, model)
         config = parse(gate, f"{model}/gate.yaml", golden, f"{model}/golden.jsonl")
         if config.name != model:
             raise InputError(f"{model}/gate.yaml", f"metadata.name is {config.name!r}, not {model!r}")
@@ -210,10 +205,12 @@ class Gate:
         return judged
 
     def _window(self, rollout: Rollout, check: Comparison, config: GateConfig, target: Target, now: float) -> Window:
-        meter = self._meters.get(rollout.id)
+        meter = self._meters.get((rollout.namespace, rollout.name))
+        if meter and meter.rollout != rollout.id:
+            meter = None
         unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
         return Window(
-            strata=self._store.strata(rollout.id, check.name),
+            strata=tuple(map(_sound, self._store.strata(rollout.id, check.name))),
             alpha=config.alpha_of(check),
             silent=min(meter.silent(check, now), rollout.under_traffic(now)) if meter else 0.0,
             patience=max(LEAST_PATIENCE, PATIENCE * target.interval),
@@ -222,55 +219,57 @@ class Gate:
         )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=LOCK_TIMEOUT):
+    def _locked(self, namespace: str, name: str) -> Iterator[None]:
+        with self._finding:  # a lock that nobody holds or waits for is forgotten: names come from anybody
+            lock = self._locks.setdefault((namespace, name), threading.Lock())
+        if not lock.acquire(timeout=LOCK_TIMEOUT):
             raise RemoteError("the gate", "is busy")
         try:
             yield
         finally:
-            self._lock.release()
+            lock.release()
 
     # -- the background
 
-    def _watch(self) -> None:
-        while not self._stopped.is_set():
-            pause = IDLE
-            try:
-                pause = self.look()
-            except ModelpackError as error:
-                _log.debug("%s", error)
-            except Exception:
-                _log.exception("the watcher goes on after a bug")
-            self._stopped.wait(pause)
-
-    def look(self) -> float:
-        """One look at target and counters; the seconds until the next one is due."""
-        target = self._target.read()
-        now = self._clock()
-        with self._locked():
+    def look(self, namespace: str, name: str) -> float | None:
+        """One look at a Canary and its counters: the seconds until the next is due, None if it has no open rollout."""
+        with self._locked(namespace, name):
+            target = self._surroundings.resolve(namespace, name)
+            now = self._clock()
             rollout = lifecycle.current(self._observe(target, now))
             if rollout is None or rollout.state != ACTIVE or target.phase not in ANALYSIS:
-                self._meters.clear()
-                return IDLE
+                self._meters.pop((namespace, name), None)
+                return None if rollout is None else _pace(target)
             self._ask_golden(rollout, target)
-            config = self.config(rollout.id)
-        counts = {}
-        if config.comparisons:
-            meter = self._meters.get(rollout.id)
-            if meter is None or meter.address != target.metrics:
-                self._meters = {rollout.id: (meter := Meter(target, config.comparisons, now))}
-            counts = meter.measure(target, lambda: self._target.resolve(target.namespace, target.name), now)
-        with self._locked():
+            steady = _steady(rollout, target, len(self._store.weights(rollout.id)))
+            meter = self._meter(rollout, target, now)
+        counts = meter.measure(steady, now, lambda: self._reread(rollout, steady.step)) if meter else {}
+        with self._locked(namespace, name):
             latest = self._store.rollout(rollout.id)
             if latest and latest.ended is None and latest.state == ACTIVE:
-                step = len(self._store.weights(rollout.id))
-                for name, stratum in counts.items():
-                    if stratum.canary_total or stratum.primary_total:
-                        self._store.add_counts(rollout.id, name, replace(stratum, step=step))
-                    if stratum.canary_total and latest.traffic_started is None:  # strategies without weights
-                        latest = replace(latest, traffic_started=now)
+                for check, strata in counts.items():
+                    for stratum in strata:
+                        if stratum.canary_total or stratum.primary_total or stratum.canary_bad or stratum.primary_bad:
+                            self._store.add_counts(rollout.id, check, stratum)
+                        if stratum.canary_total and latest.traffic_started is None:  # strategies without weights
+                            latest = replace(latest, traffic_started=now)
                 self._judge(latest, target, now)
-        return min(5.0, max(0.25, target.interval / 4))
+        return _pace(target)
+
+    def _meter(self, rollout: Rollout, target: Target, now: float) -> Meter | None:
+        comparisons = self.config(rollout.id).comparisons
+        if not comparisons:
+            return None
+        canary = (rollout.namespace, rollout.name)
+        meter = self._meters.get(canary)
+        if meter is None or (meter.rollout, meter.address) != (rollout.id, target.metrics):
+            meter = self._meters[canary] = Meter(rollout.id, target, comparisons, self._surroundings.source, now)
+        return meter
+
+    def _reread(self, rollout: Rollout, step: int) -> tuple[float, Steady | None]:
+        now = self._clock()
+        target = self._surroundings.resolve(rollout.namespace, rollout.name)
+        return now, _steady(rollout, target, step) if target.phase in ANALYSIS else None
 
     def _ask_golden(self, rollout: Rollout, target: Target) -> None:
         """Start asking the golden set, if that is still to be done. Called under the lock."""
@@ -289,12 +288,12 @@ class Gate:
 
     def _golden(self, rollout: Rollout, check: Golden, target: Target) -> None:
         try:
-            pairs = probe.ask(check, target, self._stopped.is_set)
-            if self._stopped.is_set():
+            pairs = probe.ask(check, target, lambda: self._watcher.stopped)
+            if self._watcher.stopped:
                 return
             evidence: Evidence = check.evaluate(Window(pairs=pairs, rollback=rollout.rollback))
-            after = self._target.resolve(target.namespace, target.name)
-            with self._locked():
+            with self._locked(target.namespace, target.name):
+                after = self._surroundings.resolve(target.namespace, target.name)
                 if (after.canary, after.primary) == (target.canary, target.primary):
                     self._store.add_evidence(rollout, {check.name: evidence}, self._clock())
                     self._probed[rollout.id] = self._clock()
@@ -307,3 +306,21 @@ class Gate:
             _log.exception("the golden set of %s", rollout.id)
         finally:
             self._probing.discard(rollout.id)
+
+
+def _pace(target: Target) -> float:
+    """Seconds between looks."""
+    return min(5.0, max(0.25, target.interval / 4))
+
+
+def _steady(rollout: Rollout, target: Target, step: int) -> Steady:
+    return Steady(step, lifecycle.weight(rollout, target), target.canary, target.primary)
+
+
+def _sound(stratum: Stratum) -> Stratum:
+    """Selectors are read one after the other: for a moment more bad requests than requests may be known."""
+    return replace(
+        stratum,
+        canary_bad=min(stratum.canary_bad, stratum.canary_total),
+        primary_bad=min(stratum.primary_bad, stratum.primary_total),
+    )

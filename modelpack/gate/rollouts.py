@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from modelpack.errors import RefusedError
 from modelpack.gate.config import GateConfig
 from modelpack.gate.target import Target
-from modelpack.gate.verdict import HOLD, PENDING, REJECT, Decision
+from modelpack.gate.verdict import ACCEPT, HOLD, PENDING, REJECT, Decision
 from modelpack.rollout.status import Phase
 
 ACTIVE, PROMOTED, FAILED = "active", "promoted", "failed"
@@ -20,7 +21,6 @@ WITHDRAWN = "withdrawn"  # the canary runs the primary's digest again: reverted 
 
 MINTING_HOOKS = ("pre-rollout", "confirm-traffic-increase", "confirm-promotion", "rollback")
 ANALYSIS = (Phase.PROGRESSING.value, Phase.WAITING_PROMOTION.value)  # phases in which requests count as evidence
-ENDS = (Phase.SUCCEEDED.value, Phase.FAILED.value)  # phases that a post-rollout call reports
 _UNDER_WAY = (*ANALYSIS, Phase.WAITING.value, Phase.PROMOTING.value, Phase.FINALISING.value)
 
 
@@ -38,6 +38,15 @@ class Call:
     checksum: str
     model: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What a person decides about one rollout, and so about its digest alone."""
+
+    approve: bool
+    by: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,16 +118,20 @@ def observe(open_rollouts: Sequence[Rollout], target: Target, now: float) -> lis
         seen = replace(each, phase=target.phase)
         if each is latest:
             seen = _judge_digest(_weigh(seen, target, now), target)
-        found.append(seen if target.phase in _UNDER_WAY else end(seen, target, target.phase, now))
+        found.append(seen if target.phase in _UNDER_WAY else _end(seen, target, now))
     return found
 
 
-def _weigh(rollout: Rollout, target: Target, now: float) -> Rollout:
+def weight(rollout: Rollout, target: Target) -> float:
     """Flagger's status says 0 in WaitingPromotion although the routes remain: the last known weight stays."""
-    if target.phase != Phase.PROGRESSING.value and target.weight == 0:
-        return rollout
-    started = now if rollout.traffic_started is None and target.weight > 0 else rollout.traffic_started
-    return replace(rollout, weight=target.weight, traffic_started=started)
+    stays = target.phase != Phase.PROGRESSING.value and target.weight == 0
+    return rollout.weight if stays else target.weight
+
+
+def _weigh(rollout: Rollout, target: Target, now: float) -> Rollout:
+    share = weight(rollout, target)
+    started = now if rollout.traffic_started is None and share > 0 else rollout.traffic_started
+    return replace(rollout, weight=share, traffic_started=started)
 
 
 def _judge_digest(rollout: Rollout, target: Target) -> Rollout:
@@ -128,16 +141,16 @@ def _judge_digest(rollout: Rollout, target: Target) -> Rollout:
     return replace(rollout, state=WITHDRAWN if digest == target.primary.digest else SUPERSEDED)
 
 
-def end(rollout: Rollout, target: Target, phase: str, now: float) -> Rollout:
-    """The rollout after its analysis: a terminal phase of Flagger's.
+def _end(rollout: Rollout, target: Target, now: float) -> Rollout:
+    """The rollout after its analysis. Only the target's own phase ends it: what Flagger calls comes before the status.
 
     After a failure `primary_image` is what the primary runs by then: a promotion that broke half-way changed it.
     """
     state = rollout.state
     if state == ACTIVE:
-        state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(phase, SUPERSEDED)
+        state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(target.phase, SUPERSEDED)
     primary = target.primary.image if state == FAILED else rollout.primary_image
-    return replace(rollout, phase=phase, state=state, primary_image=primary, ended=now)
+    return replace(rollout, state=state, primary_image=primary, ended=now)
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,25 @@ def bind(call: Call, open_rollouts: Sequence[Rollout], target: Target, now: floa
             back = _judge_digest(replace(known, state=ACTIVE, bound=now, weight=target.weight), target)
             return Binding(back, (*stepped_down, back))
     return Binding(changed=stepped_down, mint=True)
+
+
+def approve(rollout: Rollout, approval: Approval) -> Rollout:
+    """The rollout after a person decided, for good; evidence may still reject what was approved. Raises RefusedError.
+
+    Approval answers a question, so there has to be one: a hold. A person may reject as long as there is an analysis.
+    """
+    verdict = rollout.decision.verdict
+    if rollout.ended is not None or rollout.state != ACTIVE:
+        raise RefusedError(rollout.id, f"is over: it is {rollout.state}, in phase {rollout.phase}")
+    if verdict == REJECT:
+        raise RefusedError(rollout.id, "is rejected, and that stays", "start a new rollout")
+    if approval.approve and verdict != HOLD:
+        raise RefusedError(rollout.id, f"is not held but {verdict}: there is nothing to approve")
+    said = f"{'approved' if approval.approve else 'rejected'} by {approval.by}"
+    reason = said + (f": {approval.note}" if approval.note else "")
+    return replace(
+        rollout, decision=Decision(ACCEPT, reason, final=True) if approval.approve else Decision(REJECT, reason)
+    )
 
 
 def decision(rollout: Rollout) -> Decision:

@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Protocol
+
+from modelpack.gate.selectors import Selector
 
 BUCKET, BOUND = "_bucket", "le"
+
+Point = tuple[float, float]  # unix seconds, value
+Key = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Series:
-    """One counter: its labels, and `(unix seconds, value)` in order of time."""
+    """One counter: its labels, metric included, and its points in order of time."""
 
-    labels: dict[str, str]
-    points: tuple[tuple[float, float], ...]
+    metric: str
+    labels: Mapping[str, str]
+    points: tuple[Point, ...]
 
-
-def increase(points: Sequence[tuple[float, float]]) -> float:
-    """How much a counter went up; where it falls it was reset, and counts from zero again."""
-    total = 0.0
-    for (_, before), (_, after) in pairwise(points):
-        total += after - before if after >= before else after
-    return total
+    @property
+    def key(self) -> Key:
+        return (("", self.metric), *sorted(self.labels.items()))
 
 
-def total_increase(series: Iterable[Series]) -> float:
-    """Over all series: replicas, response classes."""
-    return sum(increase(each.points) for each in series)
+class MetricSource(Protocol):
+    """Where counters come from. Raw ones: whoever counts has to see each point's own time."""
+
+    def samples(self, selector: Selector, role: str, start: float, end: float) -> list[Series]:
+        """The series that `selector` names for `role`, with the points from `start` to `end`.
+
+        A counter that was looked for and not there has a point of value zero at that time, if it is there later: Envoy
+        shows a counter once it is first used. Raises RemoteError if the source cannot be read.
+        """
+        ...
 
 
-def bucket_increases(series: Iterable[Series]) -> dict[float, float]:
-    """Of a histogram's `_bucket` series: observations at or below each bound, over all series with that bound."""
-    found: dict[float, float] = {}
-    for each in series:
-        try:
-            bound = float(each.labels.get(BOUND, "").replace("+Inf", "inf"))
-        except ValueError:
-            continue
-        found[bound] = found.get(bound, 0.0) + increase(each.points)
-    return found
+def increase(before: float, after: float) -> float:
+    """How much a counter went up between two points; where it falls it was reset, and counts from zero again."""
+    return after - before if after >= before else after
 
 
-def slower(buckets: dict[float, float], threshold: float) -> tuple[float, float] | None:
-    """(all, slower than the threshold) of a histogram; None if the threshold is not one of its bounds."""
-    if threshold not in buckets or math.inf not in buckets:
+def bound(labels: Mapping[str, str]) -> float | None:
+    """The upper bound of a histogram's bucket; None for a series that is none."""
+    try:
+        return float(labels.get(BOUND, "").replace("+Inf", "inf"))
+    except ValueError:
         return None
+
+
+def slower(buckets: Mapping[float, float], threshold: float) -> tuple[float, float]:
+    """(all, slower than the threshold) of observations at or below each bound; both bounds have to be there."""
     return buckets[math.inf], max(0.0, buckets[math.inf] - buckets[threshold])

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from modelpack.gate.config import GateConfig
 from modelpack.gate.engine import Gate
-from modelpack.gate.rollouts import Call, Rollout
+from modelpack.gate.rollouts import Approval, Call, Rollout
 from modelpack.gate.store import Store
 
 # control characters have no place in names; PostgreSQL and log lines would choke on them
@@ -45,6 +45,24 @@ class Note(BaseModel):
         return _printable(self.note)
 
 
+class ApprovalBody(BaseModel):
+    """What a person decides about a rollout. Nobody checks who `by` is: a NetworkPolicy says who can post this."""
+
+    decision: Literal["approve", "reject"]
+    by: Annotated[_Short, StringConstraints(min_length=1, strip_whitespace=True)]
+    note: Annotated[str, StringConstraints(max_length=1024)] = ""
+
+    def approval(self) -> Approval:
+        return Approval(self.decision == "approve", _printable(self.by), _printable(self.note).strip())
+
+
+class Approved(BaseModel):
+    id: str
+    verdict: Verdict
+    reason: str
+    final: bool
+
+
 class Point(BaseModel):
     """A check's evidence at one time."""
 
@@ -70,6 +88,7 @@ class CheckView(BaseModel):
     low: float | None
     high: float | None
     n: int = Field(description="canary requests, or golden examples")
+    n_primary: int = Field(0, description="primary requests, or golden examples")
     limit: float | None = Field(description="golden: the floor; slower-than: the threshold; errors: null")
     margin: float = Field(description="how much worse than the primary the canary may be")
     min_sample: int
@@ -119,7 +138,9 @@ class RolloutView(BaseModel):
     weight: float
     verdict: Verdict
     reason: str
-    final: bool = Field(description="a hold that only a person can end")
+    final: bool = Field(
+        description="only a person ends this hold, or a person accepted: more evidence may reject, not accept"
+    )
     state: State
     rollback: bool = Field(description="a person asked to go back to this version: being healthy is enough")
     settled: bool
@@ -154,8 +175,12 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
     golden: list[dict[str, Any]] = []
     for check in config.checks:
         found = evidence.get(check.name)
-        keys = ("verdict", "reason", "estimate", "low", "high", "n", "canary", "primary")
-        seen = {key: getattr(found, key) for key in keys} if found else {"verdict": "pending", "reason": "", "n": 0}
+        keys = ("verdict", "reason", "estimate", "low", "high", "n", "canary", "primary", "n_primary")
+        seen = (
+            {key: getattr(found, key) for key in keys}
+            if found
+            else {"verdict": "pending", "reason": "", "n": 0, "n_primary": 0}
+        )
         blank = dict.fromkeys(keys)
         history = store.history(rollout.id, check.name) if whole else []
         checks.append(

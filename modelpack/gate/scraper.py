@@ -12,7 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelpack.errors import RemoteError
-from modelpack.gate.samples import BUCKET, Series
+from modelpack.gate.samples import Point, Series
 from modelpack.gate.selectors import Selector
 
 KEEP = 16
@@ -24,24 +24,32 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Scraper:
-    """Samples of one metrics address. Not for several threads at once."""
+    """A `MetricSource` over one metrics address. Not for several threads at once."""
 
     def __init__(self, url: str, selectors: Iterable[Selector]) -> None:
-        """`selectors` are filled ones; for each, its histogram's buckets are kept too."""
+        """`selectors` are filled ones."""
         self.url = url
         self._selectors = tuple(selectors)
-        self._names = {name for each in self._selectors for name in (each.metric, each.metric + BUCKET)}
-        self._points: dict[_Key, deque[tuple[float, float]]] = {}
+        self._names = {each.metric for each in self._selectors}
+        self._points: dict[_Key, deque[Point]] = {}
         self._last: float | None = None
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment is not between the gate and its Envoy
 
-    def scrape(self, now: float) -> None:
-        """Read all counters; raises RemoteError if that fails, with what was known left as it is.
+    def samples(self, selector: Selector, role: str, start: float, end: float) -> list[Series]:
+        """As `MetricSource`; the first question about an `end` reads all counters, as of then."""
+        if end != self._last:
+            self._scrape(end)
+        wanted = selector.fill({"role": role})
+        found = []
+        for (metric, labels), points in self._points.items():
+            if metric == wanted.metric and wanted.matches(dict(labels)):
+                inside = tuple(point for point in points if start <= point[0] <= end)
+                found.append(Series(metric, dict(labels), inside))
+        return found
 
-        A series that was not there at the scrape before has counted from zero since: Envoy shows a counter once it is
-        first used.
-        """
+    def _scrape(self, now: float) -> None:
+        """Read all counters; if that fails, what was known is left as it is."""
         found = self._parse(self._fetch())
         for key, value in found.items():
             points = self._points.get(key)
@@ -49,20 +57,10 @@ class Scraper:
                 if len(self._points) >= MAX_SERIES:
                     raise RemoteError(self.url, f"has more than {MAX_SERIES} series that match")
                 points = self._points[key] = deque(maxlen=KEEP)
-                if self._last is not None:
-                    points.append((self._last, 0.0))
+            if self._last is not None and (not points or points[-1][0] < self._last):
+                points.append((self._last, 0.0))
             points.append((now, value))
         self._last = now
-
-    def samples(self, selector: Selector, role: str, start: float, end: float) -> list[Series]:
-        """The series that `selector` names for `role`, with their raw points from `start` to `end`."""
-        wanted = selector.fill({"role": role})
-        found = []
-        for (metric, labels), points in self._points.items():
-            if metric == wanted.metric and wanted.matches(dict(labels)):
-                inside = tuple(point for point in points if start <= point[0] <= end)
-                found.append(Series(dict(labels), inside))
-        return found
 
     def _fetch(self) -> str:
         try:
@@ -85,12 +83,8 @@ class Scraper:
         try:
             for family in text_string_to_metric_families("\n".join(lines) + "\n"):
                 for sample in family.samples:
-                    if any(self._wanted(each, sample.name, sample.labels) for each in self._selectors):
+                    if any(each.metric == sample.name and each.matches(sample.labels) for each in self._selectors):
                         found[sample.name, tuple(sorted(sample.labels.items()))] = float(sample.value)
         except (ValueError, IndexError, KeyError) as error:
             raise RemoteError(self.url, f"is not in Prometheus' text format: {error}") from error
         return found
-
-    @staticmethod
-    def _wanted(selector: Selector, name: str, labels: dict[str, str]) -> bool:
-        return name in (selector.metric, selector.metric + BUCKET) and selector.matches(labels)

@@ -12,12 +12,13 @@ from modelpack.errors import NotFoundError, RemoteError
 from modelpack.gate.engine import Gate
 from modelpack.gate.service import create_app
 from modelpack.gate.store import Store
+from modelpack.gate.target import Surroundings
 
 STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
 
 
-def serve(folder: Path, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the gate of a rehearsal folder; port 0 takes a free one. `ready` gets the address once it accepts calls.
+def serve(folder: Path, surroundings: Surroundings, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the gate that remembers in `folder`; port 0 takes a free one. `ready` gets the address once it is served.
 
     On SIGTERM or SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder,
     RemoteError if the port is taken.
@@ -26,7 +27,7 @@ def serve(folder: Path, host: str, port: int, ready: Callable[[str], None]) -> N
         raise NotFoundError(folder, "there is no such folder", "name the --state of a rehearsal, or make it")
     listener = _listen(host, port)
     store = Store.in_file(folder / "gate.sqlite")
-    gate = Gate(folder, store)
+    gate = Gate(surroundings, store)
     shown = f"[{host}]" if ":" in host else host
     server = _Server(
         uvicorn.Config(

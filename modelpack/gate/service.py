@@ -17,12 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from modelpack import __version__
-from modelpack.errors import InputError, ModelpackError, NotFoundError
+from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
 from modelpack.gate.rollouts import Call
-from modelpack.gate.schema import Note, RolloutList, RolloutView, Settled, State, Webhook, view
+from modelpack.gate.schema import ApprovalBody, Approved, Note, RolloutList, RolloutView, Settled, State, Webhook, view
 from modelpack.gate.store import Store
 from modelpack.gate.verdict import PASSES
 
@@ -31,7 +31,7 @@ PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
 
 Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[misc]  # the names stand in one place
 _Message = MutableMapping[str, Any]
-_Model = Annotated[str | None, Query(max_length=253)]
+_Namespace = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
 class _BoundedBody:
@@ -76,7 +76,7 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    exposition = Exposition(store)
+    exposition = Exposition(store, gate.config)
     app.add_middleware(_BoundedBody)
 
     @app.exception_handler(RequestValidationError)
@@ -121,11 +121,24 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
         return {"id": found.id, "settled": found.settled, "settled_note": found.settled_note}
 
-    @app.get("/api/v1/models/{model}", responses=_NO_MODEL, tags=["models"])
-    def model(model: str) -> dict[str, Any]:
-        """What the gate would freeze for a rollout that starts now."""
+    @app.post(
+        "/api/v1/rollouts/{rollout_id}/approval", response_model=Approved, responses=_UNDECIDABLE, tags=["rollouts"]
+    )
+    def approve(rollout_id: str, body: ApprovalBody) -> Any:
+        """Approve a rollout that is held, or reject one that is under way."""
         try:
-            config = gate.read_config(model)[2]
+            found = gate.approve(rollout_id, body.approval())
+        except RefusedError as error:
+            raise HTTPException(409, str(error)) from error
+        if found is None:
+            raise HTTPException(404, f"there is no rollout {rollout_id}")
+        return {"id": found.id, **vars(found.decision)}
+
+    @app.get("/api/v1/models/{model}", responses=_NO_MODEL, tags=["models"])
+    def model(model: str, namespace: _Namespace = "default") -> dict[str, Any]:
+        """What the gate would freeze for a rollout that starts now; a rehearsal has no namespaces."""
+        try:
+            config = gate.read_config(namespace, model)[2]
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
         except InputError as error:
@@ -160,9 +173,10 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         "/readyz", response_class=PlainTextResponse, responses={503: {"description": "not ready"}}, tags=["operation"]
     )
     def readyz() -> Response:
-        """Ready while the store answers and the watcher watches."""
+        """Ready while the store answers and the watcher watches, once the surroundings were reached."""
         store.open("", "")
-        return PlainTextResponse("ok\n") if gate.alive else PlainTextResponse("the watcher does not run\n", 503)
+        problem = gate.why_unready()
+        return PlainTextResponse(f"{problem}\n", 503) if problem else PlainTextResponse("ok\n")
 
     def _whole(rollout_id: str) -> dict[str, Any]:
         found = store.rollout(rollout_id)
@@ -182,6 +196,10 @@ _UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
 _NO_MODEL: dict[int | str, dict[str, Any]] = {
     404: {"description": "there is no such model"},
     422: {"description": "its gate.yaml or golden set cannot be read, with file and line"},
+}
+_UNDECIDABLE: dict[int | str, dict[str, Any]] = {
+    404: {"description": "there is no such rollout"},
+    409: {"description": "there is nothing to decide, with the reason"},
 }
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "there is no such rollout"}}
 

@@ -192,6 +192,13 @@ class Store:
         with self._connection() as connection:
             return [_rollout(row) for row in connection.execute(query)]
 
+    def count(self) -> dict[tuple[str, str, str, str], int]:
+        """How many rollouts there were, by (namespace, name, model, state)."""
+        by = (_rollouts.c.namespace, _rollouts.c.name, _rollouts.c.model, _rollouts.c.state)
+        with self._connection() as connection:
+            rows = connection.execute(sa.select(*by, sa.func.count()).group_by(*by)).all()
+        return {(row[0], row[1], row[2], row[3]): int(row[4]) for row in rows}
+
     def evidence(self, rollout_id: str) -> dict[str, Evidence]:
         """The latest evidence of each check by name."""
         query = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == rollout_id)
@@ -211,7 +218,7 @@ class Store:
                 else:
                     here = (_evidence.c.rollout == rollout.id) & (_evidence.c.name == name)
                     connection.execute(_evidence.update().where(here).values(value=_write(evidence)))
-                if last is None or replace(last, reason=evidence.reason) != evidence:
+                if last is None or replace(last, reason=evidence.reason, n_primary=evidence.n_primary) != evidence:
                     columns = {key: getattr(evidence, key) for key in ("estimate", "low", "high", "n", "verdict")}
                     connection.execute(
                         _points.insert().values(rollout=rollout.id, name=name, t=now, weight=rollout.weight, **columns)

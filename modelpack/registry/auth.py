@@ -3,8 +3,8 @@
 Sources: distribution project, "Token Authentication Specification" and "Docker Registry v2 authentication"; Docker's
 config.json. Credential helpers are not asked.
 
-A secret is only ever put into a request to the registry's own origin, or to the token server that it names; no error
-shows one.
+A secret is only ever put into a request to the registry's own origin, or to the token server that it names, and never
+where it would cross the network without TLS; no error shows one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from modelpack.errors import InputError, RefusedError, RemoteError
 from modelpack.reference import DOCKER_HUB, Reference
+from modelpack.registry.trust import in_the_clear
 
 _HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 
@@ -100,7 +101,7 @@ class Authorizer:
             if self.header(write) != used:
                 return  # another thread was faster
             scheme, wanted = parse_challenge(challenge)
-            credentials = find_credentials(self._reference.registry)
+            credentials = self._credentials()
             if scheme == "basic" and credentials and credentials.basic != used:
                 self._header, self._writes = credentials.basic, True
             elif scheme == "bearer":
@@ -113,6 +114,8 @@ class Authorizer:
     def refusal(self) -> RefusedError:
         """What to say when the registry does not let us in."""
         host = self._reference.registry
+        if in_the_clear(host):
+            return self._unsafe(host)
         known = find_credentials(host) is not None
         problem = (
             f"the registry {host} refuses the login that is configured for it" if known else f"{host} wants a login"
@@ -121,12 +124,26 @@ class Authorizer:
             self._reference.name, problem, f"run docker login {host} without a credential helper, or set DOCKER_CONFIG"
         )
 
+    def _credentials(self) -> Credentials | None:
+        host = self._reference.registry
+        return None if in_the_clear(host) else find_credentials(host)
+
+    def _unsafe(self, host: str) -> RefusedError:
+        return RefusedError(
+            self._reference.name,
+            f"{host} wants a login, which plain HTTP would show to the network",
+            "give it TLS, or forward a port of this machine to it (kubectl port-forward, ssh -L)",
+        )
+
     def _token(self, wanted: Mapping[str, str], credentials: Credentials | None) -> str:
         actions = "pull,push" if self._writes else "pull"
         question = {"scope": f"repository:{self._reference.repository}:{actions}"}
         if "service" in wanted:
             question["service"] = wanted["service"]
         realm = wanted.get("realm", "")
+        server = urlsplit(realm)
+        if credentials and server.scheme == "http" and in_the_clear(server.netloc):
+            raise self._unsafe(server.netloc)
         if credentials and credentials.identity_token:
             form = {
                 **question,

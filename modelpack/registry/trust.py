@@ -1,7 +1,8 @@
 """Whom we speak to, and how: plain HTTP or TLS, which certificates, and what counts as the same place.
 
 Plain HTTP is spoken only to loopback addresses and to the hosts (`host` or `host:port`, separated by commas) that the
-environment variable MODELPACK_INSECURE_REGISTRIES lists.
+environment variable MODELPACK_INSECURE_REGISTRIES lists. To the latter no credentials are ever sent: there is no way to
+allow it, a port forwarded to this machine does as well.
 """
 
 from __future__ import annotations
@@ -24,9 +25,22 @@ INSECURE_VARIABLE = "MODELPACK_INSECURE_REGISTRIES"
 
 def speaks_plain(host: str) -> bool:
     """Whether `host[:port]` is spoken to without TLS."""
-    name = SplitResult("", host, "", "", "").hostname or ""
+    return _is_loopback(_name(host)) or in_the_clear(host)
+
+
+def in_the_clear(host: str) -> bool:
+    """Whether what is sent to `host[:port]` crosses the network without TLS, where others could read it."""
+    name = _name(host)
     listed = {each.strip() for each in os.environ.get(INSECURE_VARIABLE, "").split(",")}
-    if name == "localhost" or {host, name} & listed:
+    return bool({host, name} & listed) and not _is_loopback(name)
+
+
+def _name(host: str) -> str:
+    return SplitResult("", host, "", "", "").hostname or ""
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

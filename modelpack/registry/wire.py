@@ -26,7 +26,7 @@ from modelpack.errors import InputError, IntegrityError, ModelpackError, NotFoun
 from modelpack.reference import DOCKER_HUB, Reference
 from modelpack.registry.auth import Authorizer, TokenRequest
 from modelpack.registry.content import MANIFEST_LIMIT
-from modelpack.registry.trust import TrustingAdapter, follow, origin_of, speaks_plain, tls_context
+from modelpack.registry.trust import INSECURE_VARIABLE, TrustingAdapter, follow, origin_of, speaks_plain, tls_context
 
 T = TypeVar("T")
 
@@ -167,6 +167,10 @@ class Wire:
         raise AssertionError("tries is at least 1")
 
     def _broken(self, error: BaseException) -> RemoteError:
+        if _met_plain_http(error):
+            host = self.origin.removeprefix("https://")
+            remedy = f"if it speaks plain HTTP and you trust the network, list {host} in {INSECURE_VARIABLE}"
+            return RemoteError(self.reference.name, f"the registry at {self.origin} does not speak TLS", remedy)
         problem = f"the registry cannot be reached at {self.origin}: {reason(error)}"
         return RemoteError(self.reference.name, problem, "check the address and that it runs, then try again")
 
@@ -258,6 +262,15 @@ def reason(error: BaseException | None) -> str:
         if not isinstance(error, BaseException):
             break
     return "the connection was cut"
+
+
+def _met_plain_http(error: BaseException | None) -> bool:
+    """Whether a TLS handshake was answered with something else: OpenSSL 3.2 and later, and those before."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _whole(response: requests.Response) -> Answer:

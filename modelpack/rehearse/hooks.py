@@ -74,6 +74,10 @@ class Hooks:
                 answer = f"{url}: {why(error)}"
                 continue
             answer = response.text.strip() or f"{url} answered {response.status_code}"
-            if response.status_code < 500 and response.status_code != 429:
+            if not _is_asked_again(response.status_code):
                 return response.status_code <= _PASSING, answer
         return False, answer
+
+
+def _is_asked_again(status: int) -> bool:
+    return status == 429 or (status >= 500 and status != 501)

@@ -63,10 +63,10 @@ def read_plan(paths: Sequence[str], read: Read, reference: Reference | None = No
         raise InputError(f"{folder}/model.yaml", "has no targets", "name the Deployment that serves the model")
     target = model.targets[0]
     template_fields, template = _template(target, read)
-    workload = read_workload(template_fields, target.init_container, model.copy.to)
+    workload = read_workload(template_fields, target, model.copy)
     if reference is not None:
         workload = replace(workload, image=str(reference))
-        template = _with_image(template, target.init_container, str(reference))
+        template = _with_image(template, target, str(reference))
     files = ((path, data) for path in paths if path.endswith(_YAML) and (data := read(path)) is not None)
     return Plan(
         definition=model,
@@ -114,9 +114,11 @@ def _template(target: Target, read: Read) -> tuple[Fields, dict[str, Any]]:
     raise NotFoundError(target.file, f"holds no {target.kind} {target.name!r}", "correct model.yaml's targets")
 
 
-def _with_image(template: dict[str, Any], container: str, image: str) -> dict[str, Any]:
+def _with_image(template: dict[str, Any], target: Target, image: str) -> dict[str, Any]:
     changed = copy.deepcopy(template)
-    for each in changed["spec"]["initContainers"]:
-        if each["name"] == container:
+    for each in changed["spec"]["volumes" if target.volume else "initContainers"]:
+        if target.volume and each["name"] == target.volume:
+            each["image"]["reference"] = image
+        elif not target.volume and each["name"] == target.init_container:
             each["image"] = image
     return changed

@@ -1,4 +1,6 @@
-"""One version, unpacked: its model copied by its own copy script, its server's source, its pod template.
+"""One version, unpacked: its model, its server's source, its pod template.
+
+A model container's model is copied by its own copy script; an image volume is the unpacked image itself.
 
 A revision's folder is named by the template's hash and is whole once it holds `revision.json`. The primary's is kept
 between rehearsals, so the primary goes on serving what was promoted even if Git has moved.
@@ -11,10 +13,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from modelpack.definition import Copy, Target
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RemoteError
 from modelpack.fields import read
 from modelpack.reference import Reference
@@ -47,29 +50,35 @@ class Revision:
 
 
 def prepare(plan: Plan, image: Reference, revisions: Path, unpack: Unpack, export: Export) -> Revision:
-    """Pull an image and copy its model, unless that was done before. Raises IntegrityError or RemoteError."""
+    """Pull an image and put its model in place, unless that was done before.
+
+    Raises IntegrityError, RemoteError, or InputError for an image that does not hold what is mounted.
+    """
     folder = revisions / plan.hash
     if (folder / _RECORD).exists():
         found = load(plan.hash, revisions)
         if found.image == str(image):
             return found
     revision = Revision(plan.hash, str(image), folder, plan.workload)
-    root = folder / "image"
+    mounted = plan.workload.mounted
+    root = plan.workload.model.folder(revision.volumes) if mounted else folder / "image"
     try:
         shutil.rmtree(folder, ignore_errors=True)
         root.mkdir(parents=True)
         export(revision.source)
         unpack(image, root)
+        if mounted:
+            _check_mounted(plan.workload, revision.volumes)
         for mount in (plan.workload.model, *plan.workload.mounts):
             mount.folder(revision.volumes).mkdir(parents=True, exist_ok=True)
-        _copy(root, plan.definition.copy.source, plan.workload.destination(revision.volumes))
-        shutil.rmtree(root, ignore_errors=True)
-        target = plan.definition.targets[0]
+        if not mounted:
+            _copy(root, plan.definition.copy.source, plan.workload.destination(revision.volumes))
+            shutil.rmtree(root, ignore_errors=True)
         record = {
             "image": str(image),
             "template": plan.template,
-            "initContainer": target.init_container,
-            "copyTo": plan.definition.copy.to,
+            "target": asdict(plan.definition.targets[0]),
+            "copy": asdict(plan.definition.copy),
         }
         replace_file(folder / _RECORD, json.dumps(record).encode())
     except OSError as error:
@@ -87,12 +96,23 @@ def load(name: str, revisions: Path) -> Revision:
             hash=name,
             image=str(record["image"]),
             folder=folder,
-            workload=read_workload(template, str(record["initContainer"]), str(record["copyTo"])),
+            workload=read_workload(template, Target(**record["target"]), Copy(**record["copy"])),
         )
     except FileNotFoundError as error:
         raise NotFoundError(folder, "the primary's model is gone", "remove the state folder to start anew") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(folder, "is not what a rehearsal wrote", "remove the state folder to start anew") from error
+
+
+def _check_mounted(workload: Workload, volumes: Path) -> None:
+    """What a kubelet checks as well: a subPath is a folder of the image."""
+    for mount in workload.mounts:
+        if mount.volume == workload.model.volume and not mount.folder(volumes).is_dir():
+            raise InputError(
+                f"volume {mount.volume!r} at {mount.path}",
+                f"the image has no folder {mount.sub_path!r}",
+                f"mount subPath: {workload.inside}",
+            )
 
 
 def _copy(root: Path, source: str, destination: Path) -> None:

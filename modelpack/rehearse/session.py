@@ -142,11 +142,14 @@ class Rehearsal:
         interval = self._plan.canary.interval / self._settings.speed
         due = time.monotonic()
         while True:
-            before = self.status.phase
-            self._tick(self._look())
+            before, seen = self.status.phase, self._look()
+            # after a failure Flagger notes the template even if the primary is not ready, and then never starts the run
+            if before is not Phase.FAILED or not seen.primary:
+                self._tick(seen)
             if self.status.phase.settled and not before.settled:
                 return Result.PROMOTED if self.status.phase is Phase.SUCCEEDED else Result.ROLLED_BACK
-            if (self._judged() or {}).get("final"):
+            judged = self._judged() or {}
+            if judged.get("final") and judged.get("verdict") == "hold":
                 return Result.HELD
             due = max(due + interval, time.monotonic())
             while time.monotonic() < due:
@@ -268,6 +271,10 @@ class Rehearsal:
                 "metrics": self._envoy.metrics,
                 "interval": self._plan.canary.interval / self._settings.speed,
                 "speed": self._settings.speed,
+                "steps": self._plan.canary.steps,
+                "iterations": self._plan.canary.iterations,
+                "threshold": self._plan.canary.threshold,
+                "gate": self.gate.address if self.gate else "",
                 "rollback": self._plan.goes_back_to(self._image),
             }
         )

@@ -2,8 +2,8 @@
 
 `tick(canary, status, seen)` yields steps in the order in which Flagger 1.44 has its effects; the only step with an
 answer is `Call`, which is sent True if the webhook passed. It touches nothing itself: a trace of steps is all there is
-to test. What a rehearsal cannot meet is left out: a pod template that changes in mid-analysis, a progress deadline that
-passes (the session ends with an error instead), autoscalers, mirrored traffic, metric templates.
+to test: those recorded from Flagger are in tests/cluster/traces. What a rehearsal refuses to read is left out:
+autoscalers, mirrored traffic, metric templates.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ class Seen:
     """What Flagger would read from the cluster at the start of a tick.
 
     `template` is the hash of the pod template that Git names, `weight` the canary's percent in the routes; `primary`
-    and `canary` say why a server is not ready, "" once it is.
+    and `canary` say why a server is not ready, "" once it is; `late` that such a one has passed its progress deadline.
     """
 
     template: str
     weight: int
     primary: str = ""
     canary: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,29 +89,39 @@ def tick(canary: Canary, status: Status, seen: Seen) -> Steps:
         yield Save(status)
         yield Event("Initialization done", status)
 
+    noted = status
     if status.phase not in (*_RUNNING, Phase.WAITING):
-        applied = status
-        if status.phase is Phase.FAILED and not seen.primary:  # it takes note of the template, started or not; Flagger
-            # does so while it waits for the primary too, and then never starts the run
-            applied = replace(status, last_applied=seen.template)
-            yield Save(applied)
+        if status.phase is Phase.FAILED:  # it takes note of the template, whether a run can start or not
+            noted = replace(status, last_applied=seen.template)
+            yield Save(noted)
         if not status.changed(seen.template):
             return
-        status = applied
 
     if seen.primary:
         yield Event(f"Waiting for the primary: {seen.primary}", status, warning=True)
+        if seen.late and status.phase in (Phase.PROMOTING, Phase.FINALISING):
+            yield from _fail_promotion(canary, status, seen)
+        elif seen.late:
+            yield from _roll_back(canary, status, seen)
         return
     if status.phase not in _RUNNING:
-        yield from _start(canary, status, seen)
+        yield from _start(canary, noted, seen)
+        return
+    if status.phase in (Phase.PROGRESSING, Phase.WAITING_PROMOTION) and status.changed(seen.template):
+        yield Event("New revision detected, starting the analysis over", status)
+        yield Route(0)
+        yield Save(status.synced(Phase.PROGRESSING, seen.template))
         return
     if seen.canary:
         yield Event(f"Waiting for the canary: {seen.canary}", status, warning=True)
+        if seen.late:
+            yield from _roll_back(canary, status, seen)
         return
     if status.phase in (Phase.PROGRESSING, Phase.WAITING_PROMOTION):
         for hook in canary.hooks("rollback"):
             if (yield Call(hook, status)):
-                yield Event(f"Rollback asked for by {hook.name}", status, warning=True)
+                yield Event(f"Rollback hook {hook.name} asks for one", status, warning=True)
+                yield Event("Rolling back, as a webhook asks for it", status, warning=True)
                 yield from _roll_back(canary, status, seen)
                 return
             yield Event(f"Rollback hook {hook.name} asks for none", status)
@@ -119,7 +130,6 @@ def tick(canary: Canary, status: Status, seen: Seen) -> Steps:
     elif status.phase is Phase.FINALISING:
         yield from _finish(canary, status)
     elif status.failed_checks >= canary.threshold:
-        yield Event(f"Failed checks reached the threshold: {status.failed_checks}", status, warning=True)
         yield from _roll_back(canary, status, seen)
     else:
         yield from _analyse(canary, status, seen)
@@ -139,6 +149,8 @@ def _start(canary: Canary, status: Status, seen: Seen) -> Steps:
 
 
 def _roll_back(canary: Canary, status: Status, seen: Seen) -> Steps:
+    if status.failed_checks >= canary.threshold:
+        yield Event(f"Failed checks reached the threshold: {status.failed_checks}", status, warning=True)
     yield Route(0)
     yield Event("Canary failed, scaling it down", replace(status, phase=Phase.FAILED), warning=True)
     yield Scale(up=False)
@@ -146,11 +158,19 @@ def _roll_back(canary: Canary, status: Status, seen: Seen) -> Steps:
     yield from _after(canary, status, Phase.FAILED)
 
 
+def _fail_promotion(canary: Canary, status: Status, seen: Seen) -> Steps:
+    """The canary's server is the only one left that works: it gets all traffic, and stays."""
+    yield Event(f"Promotion failed: {seen.primary}", status, warning=True)
+    yield Route(100)
+    yield Save(status.synced(Phase.FAILED, seen.template, weight=100))
+    yield from _after(canary, status, Phase.FAILED)
+
+
 def _after(canary: Canary, status: Status, phase: Phase) -> Steps:
-    told = replace(status, phase=phase)
+    """Post-rollout hooks are told how it ended; the events about them, after a failure, the phase it ended in."""
     for hook in canary.hooks("post-rollout"):
-        passed = yield Call(hook, told)
-        yield Event(f"Post-rollout hook {hook.name} {'passed' if passed else 'failed'}", told, warning=not passed)
+        passed = yield Call(hook, replace(status, phase=phase))
+        yield Event(f"Post-rollout hook {hook.name} {'passed' if passed else 'failed'}", status, warning=not passed)
         if not passed:
             return
 
@@ -169,10 +189,10 @@ def _shift_to_primary(canary: Canary, status: Status, seen: Seen) -> Steps:
 
 def _finish(canary: Canary, status: Status) -> Steps:
     yield Scale(up=False)
-    succeeded = status.in_phase(Phase.SUCCEEDED)
-    yield Save(succeeded)
-    yield from _after(canary, status, Phase.SUCCEEDED)
-    yield Event("Promotion completed, scaling down the canary", replace(status, phase=Phase.SUCCEEDED))
+    yield Save(status.in_phase(Phase.SUCCEEDED))
+    told = replace(status, phase=Phase.SUCCEEDED)
+    yield from _after(canary, told, Phase.SUCCEEDED)
+    yield Event("Promotion completed, scaling down the canary", told)
 
 
 def _analyse(canary: Canary, status: Status, seen: Seen) -> Steps:
@@ -203,7 +223,7 @@ def _counted(canary: Canary, status: Status, kind: str) -> Gate:
 
 def _traffic_may_increase(canary: Canary, status: Status) -> Gate:
     for hook in canary.hooks("confirm-traffic-increase"):
-        if not (yield Call(hook, replace(status, phase=Phase.PROGRESSING))):
+        if not (yield Call(hook, status)):
             yield Event(f"Halt advancement, waiting for {hook.name} to confirm more traffic", status, warning=True)
             return False
         yield Event(f"Confirm-traffic-increase hook {hook.name} passed", status)

@@ -1,5 +1,7 @@
 """A Deployment's pod template as processes: what to copy where, and the command that serves it.
 
+A volume is a folder; an image volume is the folder that the whole image is unpacked to.
+
 Containers know absolute paths and fixed ports; two of them on one machine cannot. So mount paths in command, args and
 environment are rewritten to folders, and `MODEL_DIR` and `PORT` are set. Where that is not enough, the pod template's
 annotation `modelpack.dev/rehearse-command` is a shell command that takes the container's place.
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from modelpack.definition import Copy, Target
 from modelpack.errors import InputError
 from modelpack.fields import Fields
 
@@ -38,12 +41,14 @@ class Mount:
 class Workload:
     """What a rehearsal needs of a pod template.
 
-    `image` is the model container's, `model` the mount that it copies to and `inside` the folder below that;
-    `environ` has None where the value comes from elsewhere; `shell` is the annotation, "" without one; `probe` is the
-    path of the readiness check, "" where answering on the port is enough.
+    `image` is the model container's. With an init container `model` is the mount that it copies to, with an image
+    volume (`mounted`) the volume itself; `inside` is the model's folder below that. `environ` has None where the value
+    comes from elsewhere; `shell` is the annotation, "" without one; `probe` is the path of the readiness check, ""
+    where answering on the port is enough.
     """
 
     image: str
+    mounted: bool
     model: Mount
     inside: str
     mounts: tuple[Mount, ...]
@@ -53,7 +58,7 @@ class Workload:
     probe: str
 
     def destination(self, volumes: Path) -> Path:
-        """The folder that the copy script fills."""
+        """The folder that the model is in."""
         return self.model.folder(volumes) / self.inside
 
 
@@ -65,24 +70,21 @@ class Launch:
     environ: Mapping[str, str]
 
 
-def read_workload(template: Fields, init_container: str, copy_to: str) -> Workload:
-    """Read a pod template. Raises InputError with the line of what a rehearsal cannot run."""
+def read_workload(template: Fields, target: Target, copy: Copy) -> Workload:
+    """Read the pod template of a target. Raises InputError with the line of what a rehearsal cannot run."""
     annotations = template.mapping("metadata").value("annotations", {}) or {}
     shell = str(annotations.get(ANNOTATION_COMMAND, "")).strip() if isinstance(annotations, dict) else ""
     spec = template.mapping("spec")
-    model, others = None, []
-    for container in spec.mappings("initContainers"):
-        if container.text("name") == init_container:
-            model = container
-        else:
-            others.append(container)
-    if model is None:
-        raise spec.error(
-            "initContainers", f"has no container {init_container!r}", "name it as model.yaml's target does"
-        )
+    if target.volume:
+        image = _image_volume(spec, target.volume)
+        volume, inside = Mount(target.volume, ""), copy.source.strip("/")
+    else:
+        container = _item(spec, "initContainers", "container", target.init_container)
+        image = container.text("image")
+        volume, inside = _copied_to(container, copy.to)
+    others = [each for each in spec.mappings("initContainers") if each.text("name") != target.init_container]
     if others and not shell:
         raise others[0].error("name", "is another init container, which a rehearsal does not run", _use_annotation())
-    volume, inside = _copied_to(model, copy_to)
     server = _server(spec, volume.volume)
     mounts = _mounts(server)
     if not shell:
@@ -93,7 +95,8 @@ def read_workload(template: Fields, init_container: str, copy_to: str) -> Worklo
     if not shell and "command" not in server:
         raise server.error("command", "is missing: the image's own entrypoint cannot run here", _use_annotation())
     return Workload(
-        image=model.text("image"),
+        image=image,
+        mounted=bool(target.volume),
         model=volume,
         inside=inside,
         mounts=mounts,
@@ -140,6 +143,20 @@ def _expand(text: str, environ: Mapping[str, str]) -> str:
         return "$" if match[0] == "$$" else environ.get(match[1], match[0])
 
     return _VARIABLE.sub(value, text)
+
+
+def _item(spec: Fields, key: str, kind: str, name: str) -> Fields:
+    for each in spec.mappings(key):
+        if each.text("name") == name:
+            return each
+    raise spec.error(key, f"has no {kind} {name!r}", "name it as model.yaml's target does")
+
+
+def _image_volume(spec: Fields, name: str) -> str:
+    volume = _item(spec, "volumes", "volume", name)
+    if "image" not in volume:
+        raise volume.error("name", "is no image volume", "give it image: {reference: …}, as model.yaml's target says")
+    return volume.mapping("image").text("reference")
 
 
 def _copied_to(container: Fields, copy_to: str) -> tuple[Mount, str]:

@@ -1,6 +1,7 @@
-"""Flagger's objects: the Canary as it stands in Git, its phases and status, and the checksums that go with them.
+"""Flagger's objects: the Canary as it stands in Git or runs in a cluster, its phases and status.
 
-In: bytes of YAML. Out: frozen values. Nothing here talks to a cluster. Behaviour is that of Flagger 1.44.
+In: bytes of YAML, or an API server's objects. Out: frozen values. `cluster` alone talks to anybody, and only reads.
+Behaviour is that of Flagger 1.44.
 """
 
 from modelpack.rollout.canary import Canary, Header, Webhook, find_canary

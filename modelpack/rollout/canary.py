@@ -101,6 +101,15 @@ class Canary:
     def hooks(self, kind: str) -> tuple[Webhook, ...]:
         return tuple(hook for hook in self.webhooks if hook.type == kind)
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The weights that the canary passes on its way up; none where iterations are counted instead."""
+        weight, found = 0, list[int]()
+        while not self.iterations and weight < self.max_weight:
+            weight = min(100, weight + self.next_step(weight))
+            found.append(weight)
+        return tuple(found)
+
     def next_step(self, weight: int) -> int:
         """By how much Flagger raises the canary's weight next; at the last weight anything above 0 means promotion."""
         if not self.step_weights:
@@ -238,11 +247,18 @@ def _webhook(fields: Fields) -> Webhook:
     return hook
 
 
+def go_duration(text: str) -> float | None:
+    """The seconds of a Go duration like 90s, 1m30s or 500ms; None if it is none."""
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text))
+
+
 def _seconds(fields: Fields, key: str, default: float) -> float:
-    """A Go duration like 90s, 1m30s or 500ms, in seconds."""
     text = fields.text(key, "")
     if not text:
         return default
-    if not _DURATION.fullmatch(text):
+    seconds = go_duration(text)
+    if seconds is None:
         raise fields.error(key, f"{text!r} is not a duration", "write it like 30s, 1m or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text))
+    return seconds

@@ -23,13 +23,21 @@ from modelpack.reference import Reference
 # at most.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,53}[a-z0-9])?")
 
+INIT_CONTAINER = "init-container"
+IMAGE_VOLUME = "image-volume"
+SERVES = (INIT_CONTAINER, IMAGE_VOLUME)
+
 # path below the repository -> template
 _TEMPLATES = {
     "model-images/{name}/.gitignore": "gitignore.j2",
     "model-images/{name}/model.yaml": "model.yaml.j2",
     "model-images/{name}/gate.yaml": "gate.yaml.j2",
     "model-images/{name}/golden.jsonl": "golden.jsonl.j2",
+    "model-images/{name}/kustomization.yaml": "kustomization-model.yaml.j2",
     "manifests/{name}/deployment.yaml": "deployment.yaml.j2",
+    "manifests/{name}/autoscaler.yaml": "autoscaler.yaml.j2",
+    "manifests/{name}/route.yaml": "route.yaml.j2",
+    "manifests/{name}/access.yaml": "access.yaml.j2",
     "manifests/{name}/kustomization.yaml": "kustomization.yaml.j2",
     "flagger/{name}/canary.yaml": "canary.yaml.j2",
     "flagger/{name}/kustomization.yaml": "kustomization-canary.yaml.j2",
@@ -38,13 +46,14 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What the templates are filled with. `image` and `server` get a default from the name where they are ""."""
+    """What the templates are filled with. `image`, `server` and `base` get a default where they are ""."""
 
     name: str
     image: str = ""  # the model containers' repository, without tag
     server: str = ""  # the image that serves the model
     source: str = "./artifacts/{version}"
-    base: str = "host-busybox"
+    serve: str = INIT_CONTAINER  # how the model reaches the server, one of SERVES
+    base: str = ""  # what the copy script needs: the host's busybox, and nothing for an image volume
     rehearse_command: str = "python model-images/{name}/serve.py"  # on a machine without containers, from the root
 
 
@@ -53,6 +62,8 @@ def render(scaffold: Scaffold) -> Mapping[str, bytes]:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     name = scaffold.name
+    if scaffold.serve not in SERVES:
+        raise InputError(scaffold.serve, "is no way to serve a model", f"choose one of {', '.join(SERVES)}")
     if not _NAME.fullmatch(name):
         raise InputError(
             name or "name", "is not a name", "start with a letter, use a-z, 0-9 and dashes, 55 characters at most"
@@ -60,6 +71,8 @@ def render(scaffold: Scaffold) -> Mapping[str, bytes]:
     values = {
         **asdict(scaffold),
         "image": scaffold.image or f"registry.local/models/{name}",
+        "base": scaffold.base or ("none" if scaffold.serve == IMAGE_VOLUME else "host-busybox"),
+        "mounted": scaffold.serve == IMAGE_VOLUME,
         "server": scaffold.server or f"registry.local/servers/{name}:v1",
         "rehearse_command": scaffold.rehearse_command.replace("{name}", name),
     }

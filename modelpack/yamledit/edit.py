@@ -1,4 +1,4 @@
-"""The edits: set the image of an init container; set, read and remove an annotation of the pod template."""
+"""The edits: set the image that a target names; set, read and remove an annotation of the pod template."""
 
 from __future__ import annotations
 
@@ -151,23 +151,39 @@ def _template(tree: Tree, target: Target) -> list[yaml.MappingNode]:
 
 
 def _image(tree: Tree, target: Target) -> yaml.ScalarNode:
-    """The scalar that holds the init container's image."""
+    """The scalar that holds the init container's image, or the image volume's reference."""
     what = f"{target.kind} {target.name}"
     pod = tree.need(_template(tree, target)[-1], "spec", yaml.MappingNode, what)
-    containers = tree.need(pod, "initContainers", yaml.SequenceNode, what)
-    names = [scalar(tree.peek(item, "name")) for item in containers.value]
-    found = [item for item, name in zip(containers.value, names, strict=True) if name == target.init_container]
-    if not found:
-        near = nearest(target.init_container, names)
-        remedy = f"did you mean {near!r}?" if near else f"found: {', '.join(names) or 'none'}"
-        raise NotFoundError(tree.where(containers), f"{what} has no init container {target.init_container!r}", remedy)
-    if len(found) > 1:
-        raise RefusedError(tree.where(found[1]), f"there is a second init container {target.init_container!r}")
-    tree.child(found[0], "name")
-    image = tree.need(found[0], "image", yaml.ScalarNode, f"init container {target.init_container!r}")
+    kind, name = ("volume", target.volume) if target.volume else ("init container", target.init_container)
+    items = tree.need(pod, "volumes" if target.volume else "initContainers", yaml.SequenceNode, what)
+    item = _named(tree, items, kind, name, what)
+    tree.check_unshared(pod, items, item)
+    if target.volume and tree.child(item, "image") is None:
+        found = ", ".join(str(each.value) for each, _ in item.value if each.value != "name") or "nothing"
+        remedy = "give it image: {reference: …}, or name the init container in model.yaml"
+        raise NotFoundError(tree.where(item), f"volume {name!r} is no image volume, it has {found}", remedy)
+    holder: yaml.Node = item
+    if target.volume:
+        holder = tree.need(item, "image", yaml.MappingNode, f"volume {name!r}")
+    image = tree.need(holder, "reference" if target.volume else "image", yaml.ScalarNode, f"{kind} {name!r}")
     assert isinstance(image, yaml.ScalarNode)
-    tree.check_unshared(pod, containers, found[0], image)
+    tree.check_unshared(holder, image)
     return image
+
+
+def _named(tree: Tree, items: yaml.Node, kind: str, name: str, what: str) -> yaml.MappingNode:
+    """The one item of a list that has a name."""
+    names = [scalar(tree.peek(item, "name")) for item in items.value]
+    found = [item for item, each in zip(items.value, names, strict=True) if each == name]
+    if not found:
+        near = nearest(name, names)
+        remedy = f"did you mean {near!r}?" if near else f"found: {', '.join(names) or 'none'}"
+        raise NotFoundError(tree.where(items), f"{what} has no {kind} {name!r}", remedy)
+    if len(found) > 1:
+        raise RefusedError(tree.where(found[1]), f"there is a second {kind} {name!r}")
+    tree.child(found[0], "name")
+    assert isinstance(found[0], yaml.MappingNode)
+    return found[0]
 
 
 # --- splicing

@@ -1,6 +1,7 @@
 """A model server in few lines, run as a program: its model says how it behaves.
 
-`$MODEL_DIR/model.json`: {"version": …, "status": 200, "crash": false, "unready": false, "die_after": requests}
+`$MODEL_DIR/model.json`: {"version": …, "status": 200, "crash": false, "unready": false, "die_after": requests,
+"blinks": number of the one readiness probe that fails}
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MODEL = json.loads((Path(os.environ["MODEL_DIR"]) / "model.json").read_text())
-served = 0
+served = probed = 0
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        global served
+        global served, probed
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         health = self.path == "/healthz"
-        served += not health
+        served, probed = served + (not health), probed + health
         if served > MODEL.get("die_after", served):
             print("the model ate the memory", flush=True)
             os._exit(9)
         body = json.dumps({"version": MODEL["version"]}).encode()
-        self.send_response(503 if health and MODEL.get("unready") else 200 if health else MODEL.get("status", 200))
+        unready = MODEL.get("unready") or probed == MODEL.get("blinks")
+        self.send_response(503 if health and unready else 200 if health else MODEL.get("status", 200))
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Version", MODEL["version"])
         self.end_headers()

@@ -57,6 +57,21 @@ spec:
       volumes: [{name: model, emptyDir: {}}]
 """
 
+MOUNTED_MODEL = MODEL.replace("initContainer: model", "volume: model")
+MOUNTED = """\
+kind: Deployment
+metadata: {name: mpg, namespace: default}
+spec:
+  template:
+    metadata: {labels: {app: mpg}}
+    spec:
+      containers:
+      - name: server
+        command: [python, serve.py]
+        volumeMounts: [{name: model, mountPath: /mnt/models, subPath: models, readOnly: true}]
+      volumes: [{name: model, image: {reference: "%s"}}]
+"""
+
 GATE = 'checks: [{name: golden, type: golden, path: "/predict"}]\n'
 GOLDEN = '{"id": "a", "request": {"x": 1}, "expected": 1}\n{"id": "b", "request": {"x": 2}, "expected": 2}\n'
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,64 +19,10 @@ import requests
 from modelpack.reconcile.settle import Action, settle_once
 from modelpack.registry import Via
 from tests.fakes import git_serving as serving
-from tests.fakes.rehearsal import V1, V2, V3, Envoy, Folder, model_server, serve, webhook
+from tests.fakes.rehearsal import V1, V2, V3, model_server
+from tests.integration.servers.gate import GOOD, Scene
 
 pytest.importorskip("fastapi")
-
-
-GOOD = model_server()
-
-
-class Scene:
-    """A gate process over a folder, with two model servers and counters that the test moves."""
-
-    def __init__(self, root: Path, stack: ExitStack, canary: Callable[..., Any], primary: Callable[..., Any]) -> None:
-        self.envoy = Envoy()
-        self.folder = Folder(root)
-        self.folder.write(
-            canary={"url": stack.enter_context(serve(canary)), "image": V2},
-            primary={"url": stack.enter_context(serve(primary)), "image": V1},
-            metrics=stack.enter_context(serve(self.envoy.page)) + "/stats/prometheus",
-        )
-        stack.callback(self.stop)
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        self.url = json.loads(self.process.stdout.readline())["url"]
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(10)
-
-    def ask(self, hook: str, **changes: Any) -> requests.Response:
-        return requests.post(f"{self.url}/flagger/{hook}", json=webhook(**changes), timeout=10)
-
-    def rollouts(self, query: str = "") -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = requests.get(f"{self.url}/api/v1/rollouts{query}", timeout=5).json()["rollouts"]
-        return found
-
-    def whole(self) -> dict[str, Any]:
-        found: dict[str, Any] = requests.get(f"{self.url}/api/v1/rollouts/{self.rollouts()[0]['id']}", timeout=5).json()
-        return found
-
-    def until(self, hook: str, status: int, seconds: float = 15, **changes: Any) -> str:
-        """Ask until this answer comes; the body."""
-        end = time.monotonic() + seconds
-        while (answer := self.ask(hook, **changes)).status_code != status:
-            assert time.monotonic() < end, f"{hook} is still {answer.status_code}: {answer.text}"
-            time.sleep(0.1)
-        return answer.text
-
-    def traffic(self, canary: int, primary: int, looks: int = 8, **of_canary: int) -> None:
-        """Requests over some of the gate's looks."""
-        for _ in range(looks):
-            self.envoy.add("canary", canary, **of_canary)
-            self.envoy.add("primary", primary)
-            time.sleep(0.25)
 
 
 @pytest.fixture
@@ -193,6 +139,27 @@ def test_calls_on_one_connection_do_not_wait_for_acknowledgements(gate_url: str)
             session.get(f"{gate_url}/healthz", timeout=5)
             seconds.append(time.monotonic() - start)
     assert sorted(seconds)[10] < 0.03  # a delayed acknowledgement takes 0.04
+
+
+def test_metrics_show_each_check_beside_its_margin(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    s.until("confirm-traffic-increase", 200)
+    s.folder.write(weight=50)
+    s.traffic(20, 30, looks=6)
+    canary = 'model="mpg",name="mpg",namespace="default"'
+    text = requests.get(f"{s.url}/metrics", timeout=5).text
+    for line in (
+        f'modelpack_gate_verdict{{{canary},verdict="undecided"}} 1.0',
+        f"modelpack_gate_weight{{{canary}}} 50.0",
+        f'modelpack_gate_check_margin{{check="errors",{canary}}} 0.02',
+        f'modelpack_gate_check_value{{check="errors",{canary},role="canary"}} 0.0',
+        f'modelpack_gate_check_requests{{check="golden",{canary},role="primary"}} 40.0',
+        f'modelpack_gate_rollouts{{{canary},state="active"}} 1.0',
+        'modelpack_gate_webhooks_total{answer="200",hook="confirm-traffic-increase"} 1.0',
+    ):
+        assert line in text
+    counts = re.findall(r'modelpack_gate_check_requests\{check="errors",[^}]*\} ([\d.]+)', text)
+    assert len(counts) == 2 and all(float(count) > 0 for count in counts)
 
 
 V1_IMAGE, V2_IMAGE = serving.image("v1"), serving.image("v2")

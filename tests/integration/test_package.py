@@ -100,6 +100,31 @@ def test_a_container_copies_the_model_bit_for_bit(
     assert same(volume, tmp_path / "artifacts/v1")
 
 
+def test_a_restricted_container_copies_to_a_volume_of_its_group(docker_daemon: str, tmp_path: Path) -> None:
+    """As the scaffolded Deployment runs it; what fsGroup makes of an emptyDir is root's and the group's."""
+    write_model(tmp_path, "registry.local/models/restricted", base="host-busybox")
+    built = modelpack(
+        "build", "--version", "v1", "--output", "docker", cwd=tmp_path, env={"DOCKER_HOST": docker_daemon}
+    )
+    assert built.code == 0, built.err
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    os.chown(volume, 0, 65532)
+    volume.chmod(0o2770)
+    run = ["docker", "-H", docker_daemon, "run", "--rm", "--network=none", "--read-only", "--user=65532:65532"]
+    run += ["--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=128m", "-v", f"{volume}:/mnt/models"]
+    for _ in range(2):  # a restart finds the model in place
+        done = subprocess.run(
+            [*run, "registry.local/models/restricted:v1"], timeout=120, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert "has this model already" in done.stdout
+    assert {path.stat().st_gid for path in volume.rglob("*")} == {65532}
+    for own in (".modelpack.json", ".modelpack.files"):
+        (volume / own).unlink()
+    assert same(volume, tmp_path / "artifacts/v1")
+
+
 def test_a_base_from_a_layout_lies_above_the_same_model(tmp_path: Path) -> None:
     """A layout of one image under any tag, as skopeo and buildah write them."""
     config = oci.Blob(

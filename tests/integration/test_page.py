@@ -42,6 +42,7 @@ class Gate(ThreadingHTTPServer):
         self.rollouts: dict[str, rollouts.Rollout] = dict(rollouts.SAMPLES)
         self.down = False
         self.asked: list[str] = []
+        self.told: list[tuple[str, Any]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -66,6 +67,15 @@ class Answer(BaseHTTPRequestHandler):
                 status, kind, body = (200 if found else 404), "application/json", json.dumps(found).encode()
         self.send_response(503 if self.server.down and kind == "application/json" else status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        value = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.told.append((unquote(self.path), value))
+        status, body = (409, b"it is not held") if value["note"] == "late" else (200, b"{}")
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -284,6 +294,7 @@ def test_the_log_joins_answers_that_differ_only_in_numbers(gate: Gate, open_page
     page = open_page(f"{gate.url}/rollouts/rejected-traffic")
     assert page.locator(".log li").count() == 0, "rows are made when it is opened"
     page.click("summary")
+    page.wait_for_selector(".log li")  # the toggle event comes later than the click
     rows = page.locator(".log li").all_inner_texts()
     assert len(rows) < 10
     assert "yes 200" in rows[1] and "rollback" in rows[1]
@@ -321,3 +332,30 @@ def test_an_empty_list_says_what_to_do(gate: Gate, open_page: Any) -> None:
     gate.rollouts = {}
     page = open_page(gate.url)
     assert "No rollouts yet" in text(page, "main") and "modelpack rehearse" in text(page, "main")
+
+
+def test_a_held_rollout_waits_for_a_name_and_a_decision(gate: Gate, open_page: Any) -> None:
+    gate.rollouts = {"r": state("held", id="r")}
+    page = open_page(f"{gate.url}/rollouts/r", complain=False)  # the browser complains about a 409 itself
+    page.click("text=Approve")
+    assert gate.told == [] and page.evaluate("document.activeElement.name") == "by"
+    page.fill("[name=by]", "ada")
+    page.fill("[name=note]", "late")
+    page.click("text=Reject")
+    page.wait_for_selector("text=it is not held")
+    page.fill("[name=note]", "seen in staging")
+    page.click("text=Approve")
+    page.wait_for_selector(".decision", state="hidden")
+    body = {"decision": "approve", "by": "ada", "note": "seen in staging"}
+    assert gate.told[-1] == ("/api/v1/rollouts/r/approval", body)
+
+
+@pytest.mark.parametrize(
+    "rollout", [state("undecided"), state("held", verdict="accept"), state("held", state="failed"), None]
+)
+def test_nothing_else_can_be_decided(gate: Gate, open_page: Any, tmp_path: Path, rollout: Any) -> None:
+    address = tmp_path / "report.html"
+    address.write_bytes(render_report(state("held")))
+    gate.rollouts = {"r": rollout}
+    page = open_page(f"{gate.url}/rollouts/r" if rollout else address.as_uri())
+    assert not page.locator("text=Approve").is_visible()

@@ -36,10 +36,10 @@ class Desk:
                 cwd=self.repo, env=self.environ, check=True, capture_output=True,
             )  # fmt: skip
 
-    def commit(self, version: str) -> None:
+    def commit(self, version: str, **changes: str) -> None:
         if not self.repo.exists():
             subprocess.run(["git", "init", "-q", "-b", "main", self.repo], check=True)
-        for path, data in serving.files(version).items():
+        for path, data in serving.files(version, **changes).items():
             (self.repo / path).parent.mkdir(parents=True, exist_ok=True)
             (self.repo / path).write_bytes(data)
             subprocess.run(["git", "-C", self.repo, "add", path], check=True)

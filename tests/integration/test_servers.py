@@ -13,7 +13,7 @@ import requests
 
 from tests.integration.conftest import available
 from tests.integration.servers import MissingError
-from tests.integration.servers.git_http import GitServer
+from tests.integration.servers.git_http import GitServer, git_http
 from tests.integration.servers.process import ServerError, running
 from tests.integration.servers.registry import Registry
 from tests.integration.servers.s3 import S3
@@ -42,6 +42,13 @@ def test_s3_keeps_an_object(s3: S3) -> None:
 
 def test_docker_daemon_answers(docker_daemon: str) -> None:
     assert docker.DockerClient(base_url=docker_daemon).ping()
+
+
+@pytest.mark.parametrize(("every", "code"), [(True, 0), (False, 128)])
+def test_git_http_has_every_repository_only_if_it_is_told_to(every: bool, code: int, tmp_path: Path) -> None:
+    with git_http(tmp_path / "root", every=every) as server:
+        done = subprocess.run(["git", "ls-remote", f"{server.url}/unheard-of.git"], capture_output=True)
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])  # git sends more than 1 MiB in chunks

@@ -23,7 +23,12 @@ def test_reads_a_definition(tmp_path: Path) -> None:
     assert definition.name == "mpg"
     assert definition.base == "none"
     assert definition.source_of("v2") == str(tmp_path / "artifacts/v2")
-    assert definition.targets[0].init_container == "model"
+    assert (definition.targets[0].init_container, definition.targets[0].volume) == ("model", "")
+
+
+def test_a_target_may_be_an_image_volume() -> None:
+    (target,) = parse(GOOD.replace("initContainer: model", "volume: model").encode(), "model.yaml").targets
+    assert (target.init_container, target.volume) == ("", "model")
 
 
 @pytest.mark.parametrize(("base", "found"), [("oci:../b", "oci:/m/../b"), ("oci:/b", "oci:/b"), ("host-busybox",) * 2])
@@ -67,6 +72,21 @@ def test_a_url_is_not_taken_for_a_path(tmp_path: Path) -> None:
             "{file: manifests",
             "{file: ../manifests",
             "model.yaml:8: targets[0].file: '../manifests/mpg/deployment.yaml' is not",
+        ),
+        (
+            "initContainer: model",
+            "initContainer: model, volume: model",
+            "model.yaml:8: targets[0].volume: stands beside initContainer; name what holds the model",
+        ),
+        (
+            ", initContainer: model",
+            "",
+            "model.yaml:8: targets[0].volume: or initContainer is missing; name what holds the model",
+        ),
+        (
+            "initContainer: model",
+            "volum: model",
+            "model.yaml:8: targets[0].volum: is not a known key; did you mean 'volume'?",
         ),
         ("metadata: {name: mpg}", "metadata: {name: mpg", "model.yaml:4: is not YAML"),
         (GOOD, "", "model.yaml: is empty"),

@@ -48,7 +48,8 @@ class Window:
 class Evidence:
     """What a check says. `estimate` is canary minus primary, with its interval; None where there is no number yet.
 
-    `n` counts canary requests, or golden examples. `worst` are the golden examples to look at first.
+    `n` and `n_primary` count canary and primary requests, or golden examples. `worst` are the golden examples to look
+    at first.
     """
 
     verdict: str
@@ -60,6 +61,7 @@ class Evidence:
     canary: float | None = None
     primary: float | None = None
     worst: tuple[dict[str, Any], ...] = ()
+    n_primary: int = 0
 
 
 class Check(Protocol):

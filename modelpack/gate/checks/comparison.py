@@ -68,9 +68,10 @@ class Comparison:
     def evaluate(self, window: Window) -> Evidence:
         found = difference(window.strata, margin=self.margin, alpha=window.alpha, sharpest=SHARPEST * self.min_sample)
         n = int(sum(each.canary_total for each in window.strata))
+        n_primary = int(sum(each.primary_total for each in window.strata))
         given, reason = self._judge(found, n, window)
         if found is None:
-            return Evidence(given, reason, n=n)
+            return Evidence(given, reason, n=n, n_primary=n_primary)
         return Evidence(
             given,
             reason,
@@ -80,6 +81,7 @@ class Comparison:
             n=n,
             canary=found.canary,
             primary=found.primary,
+            n_primary=n_primary,
         )
 
     def _judge(self, found: Bounds | None, n: int, window: Window) -> tuple[str, str]:

@@ -108,6 +108,7 @@ class Golden:
             canary=canary,
             primary=primary,
             worst=worst,
+            n_primary=len(rows),
         )
 
     @property

@@ -104,8 +104,40 @@
       node,
       update(next) {
         rollout = next;
-        say(title, `What Flagger asked, and the gate's answers (${count((rollout.events || []).length)})`);
+        say(title, `What was asked, and the gate's answers (${count((rollout.events || []).length)})`);
         draw();
+      },
+    };
+  }
+
+  // A held rollout waits for a person, who says a name and decides. Nobody checks the name.
+  function decision(root) {
+    const by = el("input", { name: "by", required: "", maxlength: 128, autocomplete: "name", placeholder: "your name", "aria-label": "your name" });
+    const note = el("input", { name: "note", maxlength: 1024, autocomplete: "off", placeholder: "why", "aria-label": "why" });
+    const buttons = { approve: el("button", { type: "button", "data-kind": "good" }, "Approve"), reject: el("button", { type: "button", "data-kind": "bad" }, "Reject") };
+    const said = el("span", { role: "status" }), node = el("form", { class: "decision", hidden: "" }, by, note, buttons.approve, buttons.reject, said);
+    let id = "";
+    async function decide(word) {
+      if (!by.value.trim()) return by.focus();
+      say(said, "…");
+      try {
+        const answer = await fetch(`${root}api/v1/rollouts/${encodeURIComponent(id)}/approval`, {
+          method: "POST", headers: { "content-type": "application/json" },
+          body: JSON.stringify({ decision: word, by: by.value.trim(), note: note.value.trim() }),
+        });
+        say(said, answer.ok ? "" : (await answer.text()).trim());
+        if (answer.ok) node.hidden = true;
+      } catch {
+        say(said, "The gate does not answer");
+      }
+    }
+    node.addEventListener("submit", (event) => event.preventDefault());
+    for (const word of Object.keys(buttons)) buttons[word].addEventListener("click", () => decide(word));
+    return {
+      node,
+      update(rollout) {
+        id = rollout.id;
+        node.hidden = rollout.state !== "active" || rollout.verdict !== "hold";
       },
     };
   }
@@ -113,13 +145,14 @@
   modelpack.rolloutView = function (main, links) {
     const name = el("h1"), place = el("p", { class: "place" }), line = versions(), mark = badge("big"), reason = el("p", { class: "reason" });
     const next = el("span"), waiting = el("p", { class: "waiting" }, el("b", {}, "Waiting for "), next);
+    const asked = links === null ? null : decision(links);
     const bar = trafficBar(), chips = el("ul", { class: "chips", "aria-label": "checks" }), list = el("dl", { class: "facts" });
     const facts = Object.fromEntries(["Phase", "State", "Verdict", "Time", "Canary digest", "Primary digest", "Horizon", "Rollout"].map((title) => [title, fact(list, title)]));
     const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report");
     facts["Canary digest"].append(digests[0].node);
     facts["Primary digest"].append(digests[1].node);
     const hero = el("section", { class: "card hero" }, el("div", { class: "title" }, el("div", {}, place, name), line.node),
-      el("div", { class: "verdict", "aria-live": "polite" }, mark.node, el("div", { class: "why" }, waiting, reason)), bar.node, chips, note, list, links ? el("p", { class: "more" }, report) : null);
+      el("div", { class: "verdict", "aria-live": "polite" }, mark.node, el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report) : null);
     const plot = el("div", { class: "plot" }), story = el("ol", { class: "story" }), chart = timeChart(plot);
     const cards = el("div", { class: "checks" }), events = log(), promise = el("p", { class: "promise" });
     main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), cards, promise, events.node);
@@ -186,6 +219,7 @@
       checks(rollout, end);
       say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all comparison checks together.`);
       events.update(rollout);
+      if (asked) asked.update(rollout);
       document.title = `${word}: ${rollout.model} ${primary.version} → ${canary.version}`;
     };
   };

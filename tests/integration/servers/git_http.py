@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -41,22 +42,24 @@ class GitServer:
 
 
 @contextmanager
-def git_http(root: Path, *, login: bool = False) -> Iterator[GitServer]:
-    """Serve the bare repositories below `root`, for fetch and push."""
+def git_http(
+    root: Path, *, login: bool = False, address: str = "127.0.0.1", port: int = 0, every: bool = False
+) -> Iterator[GitServer]:
+    """Serve the bare repositories below `root`, for fetch and push; with `every`, one is made when it is asked for."""
     program("git", "apt-get install git")
     root.mkdir(parents=True, exist_ok=True)
     expected = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode() if login else ""
 
     class Handler(_Handler):
-        folder, basic = root, expected
+        folder, basic, creates = root, expected, every
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, port), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         who = (USER, PASSWORD) if login else ("", "")
-        yield GitServer(f"http://127.0.0.1:{server.server_port}", root, *who)
+        yield GitServer(f"http://{address}:{server.server_port}", root, *who)
     finally:
         server.shutdown()
         server.server_close()
@@ -67,6 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     folder: Path
     basic: str
+    creates: bool
 
     def do_GET(self) -> None:
         self._serve()
@@ -82,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.basic and self.headers.get("Authorization") != f"Basic {self.basic}":
             return self._answer(401, {"WWW-Authenticate": 'Basic realm="tests"'}, b"")
         url = urlsplit(self.path)
+        asked = re.match(r"/+([\w.-]+)\.git/", url.path)
+        if self.creates and asked and not (self.folder / f"{asked[1]}.git").exists():
+            GitServer("", self.folder).create(asked[1])
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "GIT_PROJECT_ROOT": str(self.folder),

@@ -1,14 +1,17 @@
-"""Servers written in Go, at the versions that tests/tools/*/go.mod pins: built once, into a cache outside the checkout.
+"""Programs in Go at the versions that tests/tools/*/go.mod pins, built once, into a cache outside the checkout.
 
-`python -m tests.integration.servers.gotools` builds all of them.
+One folder may pin several. `python -m tests.integration.servers.gotools` builds all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,7 +19,16 @@ from filelock import FileLock
 from tests.integration.servers.process import MissingError, ServerError
 
 TOOLS = Path(__file__).parents[2] / "tools"
-BUILD_SECONDS = 1800
+BUILD_SECONDS = 3600
+# what else of a module is kept beside its programs: the kinds it serves
+_DEFINITIONS = {
+    "contour": ("github.com/projectcontour/contour", "examples/contour/01-crds.yaml"),
+    "flagger": ("github.com/fluxcd/flagger", "artifacts/flagger/crd.yaml"),
+    "flux-kustomize": ("github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"),
+    "flux-source": ("github.com/fluxcd/source-controller", "config/crd/bases/*.yaml"),
+}
+# Prometheus finds its targets in two dozen places, of which one is wanted: the others need not be compiled
+_TAGS = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
 
 
 def cache() -> Path:
@@ -24,35 +36,80 @@ def cache() -> Path:
     return Path(home) / "modelpack-tests" / "bin"
 
 
-def go_tool(name: str) -> Path:
-    """The program that tests/tools/NAME pins, built if this is the first time. Raises MissingError without Go."""
-    folder = TOOLS / name
-    pinned = hashlib.sha256((folder / "go.mod").read_bytes() + (folder / "go.sum").read_bytes()).hexdigest()
-    binary = cache() / f"{name}-{pinned[:16]}"
-    if binary.exists():
-        return binary
+def go_tool(folder: str, program: str = "") -> Path:
+    """A program that tests/tools/FOLDER pins, by default the one of the same name; built if this is the first time.
+
+    Its neighbours lie beside it. Raises MissingError without Go, ServerError if the build fails.
+    """
+    return go_tools(folder) / (program or folder)
+
+
+def go_tools(folder: str) -> Path:
+    """The folder with all programs that tests/tools/FOLDER pins, and its CustomResourceDefinitions below `crd`.
+
+    Raises MissingError without Go, ServerError if the build fails.
+    """
+    source = TOOLS / folder
+    pins = (source / "go.mod").read_text()
+    flags = _ldflags(pins)
+    of = (pins, (source / "go.sum").read_text(), flags, *_DEFINITIONS.get(folder, ()))
+    pinned = hashlib.sha256("\0".join(of).encode()).hexdigest()
+    built = cache() / f"{folder}-{pinned[:16]}"
+    if built.is_dir():
+        return built
     go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin")
     if not go:
-        raise MissingError(
-            f"{name} ({folder.name}/go.mod)",
-            "Go 1.21 or later from https://go.dev/dl",
-        )
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{binary}.lock"):
-        if not binary.exists():
-            _build(go, folder, binary)
-    return binary
+        raise MissingError(f"{folder} ({folder}/go.mod)", "Go 1.21 or later from https://go.dev/dl")
+    built.parent.mkdir(parents=True, exist_ok=True)
+    # one lock for all: a build uses every core, and several at once more memory than a small machine has
+    with FileLock(built.parent / "build.lock"):
+        if not built.is_dir():
+            _build(go, source, flags, built)
+    return built
 
 
-def _build(go: str, folder: Path, binary: Path) -> None:
-    unfinished = binary.with_name(f".{binary.name}.{os.getpid()}")
-    command = [go, "build", "-buildvcs=false", "-mod=readonly", "-o", str(unfinished), "tool"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=BUILD_SECONDS)
+def _ldflags(pins: str) -> str:
+    """Without symbols; Kubernetes with its version, without which kubectl and Flagger refuse the server."""
+    words = ["-s", "-w"]
+    if found := re.search(r"^\s*github\.com/prometheus/prometheus v0\.(\d)(\d\d)\.(\d+)", pins, re.MULTILINE):
+        # its module of 3.5.1 is called v0.305.1
+        words.append(f"-X github.com/prometheus/common/version.Version={found[1]}.{int(found[2])}.{found[3]}")
+    if found := re.search(r"^\s*k8s\.io/kubernetes (v(\d+)\.(\d+)\.\S+)", pins, re.MULTILINE):
+        values = {"gitVersion": found[1], "gitMajor": found[2], "gitMinor": found[3]}
+        words += [f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items()]
+    return " ".join(words)
+
+
+def _build(go: str, source: Path, flags: str, built: Path) -> None:
+    unfinished = built.with_name(f".{built.name}.{os.getpid()}")
+    try:
+        options = ("-buildvcs=false", "-mod=readonly", f"-ldflags={flags}", f"-tags={_TAGS.get(source.name, '')}")
+        _go(go, source, "build", *options, "-o", f"{unfinished}/", "tool")
+        if source.name in _DEFINITIONS:
+            module, files = _DEFINITIONS[source.name]
+            (unfinished / "crd").mkdir()
+            for each in Path(_go(go, source, "list", "-m", "-f", "{{.Dir}}", module).strip()).glob(files):
+                (unfinished / "crd" / each.name).write_bytes(each.read_bytes())
+        unfinished.replace(built)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _go(go: str, source: Path, *words: str) -> str:
+    done = subprocess.run([go, *words], cwd=source, capture_output=True, text=True, timeout=BUILD_SECONDS)
     if done.returncode:
-        raise ServerError(f"building {folder.name} failed:\n{done.stderr[-4000:]}")
-    unfinished.replace(binary)
+        raise ServerError(f"building {source.name} failed:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _build_all() -> None:
+    for folder in sorted(each.parent.name for each in TOOLS.glob("*/go.mod")):
+        started = time.monotonic()
+        print(f"{folder}: ", end="", file=sys.stderr, flush=True)
+        built = go_tools(folder)
+        print(f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        print(built)
 
 
 if __name__ == "__main__":
-    for tool in sorted(each.parent.name for each in TOOLS.glob("*/go.mod")):
-        print(go_tool(tool))
+    _build_all()

@@ -93,5 +93,5 @@ def test_a_comparison_decides(
     counts: tuple[int, int, int, int], changes: dict[str, Any], verdict: str, says: str
 ) -> None:
     found = ERRORS.evaluate(Window(strata=(Stratum(1, 10, *counts),), **changes))
-    assert (found.verdict, found.n) == (verdict, counts[0])
+    assert (found.verdict, found.n, found.n_primary) == (verdict, counts[0], counts[2])
     assert says in found.reason

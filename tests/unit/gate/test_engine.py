@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelpack.gate.engine import Gate
+from modelpack.gate.rehearsal import Rehearsal
 from modelpack.gate.rollouts import Call
 from modelpack.gate.store import Store
 from tests.fakes.rehearsal import GATE, V1, V2, Envoy, Folder, model_server, serve
@@ -28,7 +29,7 @@ class Scene:
         )
         self.store = Store.in_file(root / "gate.sqlite")
         stack.callback(self.store.close)
-        self.gate = Gate(root, self.store, clock=lambda: self.now)
+        self.gate = Gate(Rehearsal(root), self.store, clock=lambda: self.now)
 
     def ask(self, hook: str, checksum: str = "c1", model: str = "mpg", phase: str = "Progressing") -> int:
         call = Call(hook, "default", "mpg", phase, checksum, model)
@@ -48,7 +49,7 @@ class Scene:
         self.now += 0.25
         self.envoy.add("canary", canary, bad=bad)
         self.envoy.add("primary", primary)
-        self.gate.look()
+        self.gate.look("default", "mpg")
 
     def counts(self) -> list[tuple[float, float]]:
         (rollout,) = self.store.open()
@@ -103,7 +104,7 @@ def test_an_undecided_rollout_is_held_for_good_after_the_horizon(scene: Scene) -
 def test_a_lost_post_rollout_call_does_not_keep_a_rollout_open(scene: Scene) -> None:
     scene.ready()
     scene.folder.write(phase="Failed")
-    scene.gate.look()
+    scene.gate.look("default", "mpg")
     assert [each.state for each in scene.store.rollouts()] == ["failed"]
     assert scene.ask("rollback") == 403 and "no analysis" in scene.reason
     scene.folder.write(phase="Progressing")
@@ -117,7 +118,7 @@ def test_configuration_is_frozen_when_a_rollout_is_minted(scene: Scene) -> None:
     gate = scene.folder.root / "models/mpg/gate.yaml"
     gate.write_text(GATE.replace("floor: 3.0", "floor: 0.001"))
     (rollout,) = scene.store.open()
-    fresh = Gate(scene.folder.root, scene.store)
+    fresh = Gate(Rehearsal(scene.folder.root), scene.store)
     golden = fresh.config(rollout.id).golden
     assert golden and golden.floor == 3.0
 
@@ -187,17 +188,21 @@ def test_repeated_calls_are_noted_once(scene: Scene) -> None:
 def test_a_promotion_that_failed_half_way_tells_what_the_primary_runs(scene: Scene) -> None:
     scene.ready()
     scene.folder.write(phase="Promoting", primary={"url": scene.folder.target["primary"]["url"], "image": V2})
-    scene.gate.look()
+    scene.gate.look("default", "mpg")
     assert scene.store.open()[0].primary_image == V1
-    assert scene.ask("post-rollout", phase="Failed") == 200  # comes before Flagger writes the status
+    for hook in ("event", "post-rollout"):
+        assert scene.ask(hook, phase="Failed") == 200
+        assert scene.store.open()[0].state == "active"  # the call comes before Flagger writes the status
+    scene.folder.write(phase="Failed", weight=100)
+    scene.gate.look("default", "mpg")
     (rollout,) = scene.store.rollouts()
-    assert (rollout.state, rollout.primary_image) == ("failed", V2)
+    assert (rollout.state, rollout.primary_image, rollout.phase) == ("failed", V2, "Failed")
 
 
 def test_calls_after_the_end_are_noted_with_the_rollouts_reason(scene: Scene) -> None:
     scene.ready()
     scene.folder.write(phase="Succeeded")
-    scene.gate.look()
+    scene.gate.look("default", "mpg")
     for hook in ("post-rollout", "event"):
         assert scene.ask(hook, phase="Succeeded") == 200 and "canary requests" in scene.reason
     (rollout,) = scene.store.rollouts()
@@ -207,7 +212,7 @@ def test_calls_after_the_end_are_noted_with_the_rollouts_reason(scene: Scene) ->
 def test_rollouts_judged_by_the_same_files_share_what_was_read(scene: Scene) -> None:
     scene.ready()
     scene.folder.write(phase="Failed")
-    scene.gate.look()
+    scene.gate.look("default", "mpg")
     scene.folder.write(phase="Progressing")
     scene.now += 1
     scene.ready()

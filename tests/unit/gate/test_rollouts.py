@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from modelpack.gate.rollouts import Call, Rollout, bind, current, decision, end, observe
+from modelpack.errors import RefusedError
+from modelpack.gate.rollouts import Approval, Call, Rollout, approve, bind, current, decision, observe
 from modelpack.gate.target import Endpoint, Target
-from modelpack.gate.verdict import Decision
+from modelpack.gate.verdict import ACCEPT, REJECT, Decision, combine
 
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 
@@ -136,7 +137,6 @@ def test_a_terminal_phase_ends_it(phase: str, before: str, after: str) -> None:
 
 
 def test_a_retry_after_the_end_is_minted_anew() -> None:
-    assert end(rollout(), target(), "Failed", 2).ended is not None
     assert bind(call(), [], target(), 3).mint  # ended rollouts are not handed in
 
 
@@ -167,3 +167,35 @@ def test_calls_are_about_the_rollout_bound_last() -> None:
 def test_after_a_failure_the_primary_is_what_runs_then(phase: str, primary: str) -> None:
     (seen,) = observe([rollout()], target(primary=B, phase=phase), 2)
     assert seen.primary_image == primary
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_person_ends_a_hold_for_good(final: bool) -> None:
+    held = replace(rollout(), decision=Decision("hold", "no data", final))
+    decided = approve(held, Approval(True, "ada", "seen it in staging"))
+    assert decided.decision == Decision("accept", "approved by ada: seen it in staging", final=True)
+    for checks, verdict in (([("errors", "hold", "no data")], ACCEPT), ([("errors", "reject", "bad")], REJECT)):
+        assert combine(decided.decision, checks, under_traffic=999, horizon=60).verdict == verdict
+    assert approve(held, Approval(False, "ada")).decision == Decision("reject", "rejected by ada")
+
+
+@pytest.mark.parametrize("verdict", ["pending", "undecided", "accept"])
+def test_a_person_may_reject_at_any_time_but_approves_only_what_is_held(verdict: str) -> None:
+    known = replace(rollout(), decision=Decision(verdict, ""))
+    assert approve(known, Approval(False, "ada")).decision.verdict == "reject"
+    with pytest.raises(RefusedError, match=f"not held but {verdict}"):
+        approve(known, Approval(True, "ada"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"decision": Decision("reject", "")}, "rejected, and that stays"),
+        ({"decision": Decision("hold", ""), "state": "superseded"}, "over: it is superseded"),
+        ({"decision": Decision("hold", ""), "ended": 2.0, "phase": "Failed"}, "phase Failed"),
+    ],
+)
+def test_nothing_is_decided_about_what_is_over(changes: dict[str, object], problem: str) -> None:
+    for agrees in (True, False):
+        with pytest.raises(RefusedError, match=problem):
+            approve(replace(rollout(), **changes), Approval(agrees, "ada"))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from modelpack.errors import RemoteError
-from modelpack.gate.samples import Series, bucket_increases, increase, slower, total_increase
+from modelpack.gate.samples import Series, bound, increase, slower
 from modelpack.gate.scraper import Scraper
 from modelpack.gate.selectors import Selector
 from tests.fakes.rehearsal import Envoy, serve
@@ -13,22 +13,25 @@ from tests.fakes.rehearsal import Envoy, serve
 REQUESTS = Selector("envoy_cluster_upstream_rq_xx", (("envoy_cluster_name", "default_mpg-${role}_8080"),))
 
 
+@pytest.mark.parametrize(("before", "after", "expected"), [(5, 5, 0), (5, 9, 4), (8, 2, 2), (5, 0, 0)])
+def test_a_counter_that_falls_was_reset(before: float, after: float, expected: float) -> None:
+    assert increase(before, after) == expected
+
+
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [([], 0), ([5], 0), ([5, 5], 0), ([5, 8, 9], 4), ([5, 8, 2, 3], 3 + 2 + 1), ([5, 0, 0], 0)],
+    ("label", "value"), [("100", 100.0), ("100.0", 100.0), ("+Inf", math.inf), ("odd", None), ("", None)]
 )
-def test_a_counter_that_falls_was_reset(values: list[float], expected: float) -> None:
-    assert increase(list(enumerate(values))) == expected
+def test_the_bound_of_a_bucket(label: str, value: float | None) -> None:
+    assert bound({"le": label}) == value
 
 
-def test_histograms_of_several_replicas_are_summed_by_bound() -> None:
-    def bucket(bound: str, value: float) -> Series:
-        return Series({"le": bound}, ((0, 0), (1, value)))
+def test_slower_than_is_what_the_bucket_below_lacks() -> None:
+    assert slower({100.0: 8, math.inf: 10}, 100) == (10, 2)
 
-    buckets = bucket_increases([bucket("100", 7), bucket("100.0", 1), bucket("+Inf", 10), bucket("odd", 5)])
-    assert buckets == {100.0: 8, math.inf: 10}
-    assert slower(buckets, 100) == (10, 2)
-    assert slower(buckets, 99) is None
+
+def values(scraper: Scraper, role: str, end: float) -> dict[str, list[float]]:
+    found: list[Series] = scraper.samples(REQUESTS, role, 0, end)
+    return {each.labels["envoy_response_code_class"]: [value for _, value in each.points] for each in found}
 
 
 def test_the_scraper_keeps_what_selectors_name_and_starts_new_series_at_zero() -> None:
@@ -37,21 +40,36 @@ def test_the_scraper_keeps_what_selectors_name_and_starts_new_series_at_zero() -
     envoy.add("other", good=99)
     with serve(envoy.page) as url:
         scraper = Scraper(f"{url}/stats/prometheus", [REQUESTS.fill({"role": "canary"})])
-        scraper.scrape(1.0)
-        assert total_increase(scraper.samples(REQUESTS, "canary", 0, 1)) == 0  # no look before: a counter says nothing
+        assert values(scraper, "canary", 1.0) == {"2": [10]}
         envoy.add("canary", good=5, bad=3)
-        scraper.scrape(2.0)
-        found = scraper.samples(REQUESTS, "canary", 1, 2)
-        assert {each.labels["envoy_response_code_class"]: increase(each.points) for each in found} == {"2": 5, "5": 3}
-        assert scraper.samples(REQUESTS, "other", 0, 9) == []
+        assert values(scraper, "canary", 2.0) == {"2": [10, 15], "5": [0, 3]}
+        envoy.add("canary", good=5)
+        assert values(scraper, "canary", 2.0) == {"2": [10, 15], "5": [0, 3]}  # one reading for each end
+        assert scraper.samples(REQUESTS, "other", 0, 2.0) == []
         envoy.alive = False
         with pytest.raises(RemoteError, match="answered 503"):
-            scraper.scrape(3.0)
+            scraper.samples(REQUESTS, "canary", 0, 3.0)
     with pytest.raises(RemoteError, match="cannot be read"):
-        scraper.scrape(4.0)
+        scraper.samples(REQUESTS, "canary", 0, 4.0)
+
+
+def test_a_counter_that_was_gone_counts_from_zero_again() -> None:
+    pages = iter(
+        [
+            b'envoy_cluster_upstream_rq_xx{role="canary"} %d\n' % 7,
+            b"",
+            b'envoy_cluster_upstream_rq_xx{role="canary"} 9\n',
+        ]
+    )
+    selector = Selector("envoy_cluster_upstream_rq_xx", (("role", "${role}"),))
+    with serve(lambda path, _: (200, next(pages))) as url:
+        scraper = Scraper(url, [selector.fill({"role": "canary"})])
+        points = [scraper.samples(selector, "canary", 0, end)[0].points for end in (1.0, 2.0, 3.0)]
+    assert points[-1] == ((1.0, 7.0), (2.0, 0.0), (3.0, 9.0))
 
 
 @pytest.mark.parametrize("body", [b'envoy_cluster_upstream_rq_xx{a="b 1\n', b"envoy_cluster_upstream_rq_xx{} x\n"])
 def test_nonsense_is_an_error(body: bytes) -> None:
+    selector = Selector("envoy_cluster_upstream_rq_xx")
     with serve(lambda path, _: (200, body)) as url, pytest.raises(RemoteError, match="Prometheus"):
-        Scraper(url, [Selector("envoy_cluster_upstream_rq_xx")]).scrape(1.0)
+        Scraper(url, [selector]).samples(selector, "canary", 0, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelpack.errors import InputError
+from modelpack.errors import InputError, RefusedError
 from modelpack.reference import Reference
 from modelpack.registry.auth import Authorizer, Credentials, TokenRequest, find_credentials, parse_challenge
 
@@ -101,3 +101,20 @@ def test_an_identity_token_buys_tokens(config: Path) -> None:
         "it",
         "repository:m:pull,push",
     )
+
+
+def test_no_token_server_gets_a_login_in_the_clear(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text(json.dumps({"auths": {"r.io": ALICE}}))
+    monkeypatch.setenv("MODELPACK_INSECURE_REGISTRIES", "tokens.internal:5001")
+    asked: list[TokenRequest] = []
+
+    def fetch(request: TokenRequest) -> bytes:
+        asked.append(request)
+        return b'{"token": "t"}'
+
+    with pytest.raises(RefusedError, match=r"tokens\.internal:5001 wants a login, which plain HTTP would show"):
+        Authorizer(Reference("r.io", "m"), fetch).renew('Bearer realm="http://tokens.internal:5001/t"', "", write=True)
+    assert asked == []
+    Authorizer(Reference("r.io", "m"), fetch).renew('Bearer realm="http://localhost:5001/t"', "", write=True)
+    Authorizer(Reference("r.io", "m"), fetch).renew('Bearer realm="https://tokens.internal:5001/t"', "", write=True)
+    assert [bool(each.headers) for each in asked] == [True, True]

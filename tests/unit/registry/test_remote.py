@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -304,6 +305,42 @@ def test_a_circle_of_redirects_ends(fake: FakeRegistry, repository: RemoteReposi
 def test_a_blob_kept_elsewhere_is_there(fake: FakeRegistry, repository: RemoteRepository) -> None:
     fake.faults.append(Fault("HEAD", "blobs", 307, {"Location": "http://203.0.113.1/"}))
     assert repository.has_blob(WRONG)
+
+
+@pytest.fixture
+def beyond(fake: FakeRegistry) -> RemoteRepository:
+    """The same registry by an address that is no loopback one."""
+    fake.address = fake.address.replace("127.0.0.1", "0.0.0.0")
+    return RemoteRepository(Reference.parse(f"{fake.address}/m"), QUICK)
+
+
+def test_plain_http_beyond_this_machine_must_be_listed(
+    fake: FakeRegistry, beyond: RemoteRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RemoteError, match=r"does not speak TLS; if it .* list 0.0.0.0:[0-9]+ in MODELPACK_INS"):
+        beyond.push_manifest(MANIFEST, "v1")
+    assert fake.manifests == {}
+    monkeypatch.setenv("MODELPACK_INSECURE_REGISTRIES", fake.address)
+    listed = RemoteRepository(beyond.reference, QUICK)
+    listed.push_manifest(MANIFEST, "v1")
+    listed.push_layer(Streamed())
+    assert listed.manifest("v1") == MANIFEST
+
+
+@pytest.mark.parametrize("kind", ["basic", "bearer"])
+def test_no_login_crosses_the_network_in_the_clear(
+    kind: Literal["basic", "bearer"],
+    fake: FakeRegistry,
+    beyond: RemoteRepository,
+    log_in: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake.login = kind
+    log_in(fake.address)
+    monkeypatch.setenv("MODELPACK_INSECURE_REGISTRIES", fake.address)
+    with pytest.raises(RefusedError, match="wants a login, which plain HTTP would show to the network"):
+        RemoteRepository(beyond.reference, QUICK).push_layer(Streamed())
+    assert not any(each.authorization.startswith("Basic") or PASSWORD in each.path for each in fake.seen)
 
 
 def test_basic_login(fake: FakeRegistry, repository: RemoteRepository, log_in: Callable[..., None]) -> None:

@@ -10,7 +10,7 @@ from modelpack.errors import InputError
 from modelpack.reference import Reference
 from modelpack.registry import LayoutRepository, Via, open_repository
 from modelpack.registry.remote import RemoteRepository
-from modelpack.registry.trust import speaks_plain
+from modelpack.registry.trust import in_the_clear, speaks_plain
 
 RULES = (
     "registry.local/=oci:./var/registry",
@@ -83,3 +83,9 @@ def test_open_repository(tmp_path: Path) -> None:
 def test_where_plain_http_is_spoken(host: str, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELPACK_INSECURE_REGISTRIES", "listed.example.com:5000, named.example.com")
     assert speaks_plain(host) == plain
+
+
+def test_loopback_is_not_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELPACK_INSECURE_REGISTRIES", "10.0.0.1:5000,localhost:5000")
+    hosts = ("10.0.0.1:5000", "10.0.0.1", "localhost:5000", "127.0.0.1", "r.example.com")
+    assert [each for each in hosts if in_the_clear(each)] == ["10.0.0.1:5000"]

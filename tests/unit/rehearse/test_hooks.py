@@ -46,6 +46,7 @@ def receiver() -> Iterator[Receiver]:
         ([204], 0, False, 1),
         ([403], 3, False, 1),
         ([500], 0, False, 1),
+        ([501], 3, False, 1),
         ([500, 429, 200], 2, True, 3),
         ([500, 500], 1, False, 2),
     ],

@@ -25,6 +25,16 @@ def test_a_reference_takes_the_place_of_gits_image() -> None:
     assert plan.hash == serving.plan("v2").hash
 
 
+def test_a_reference_takes_the_place_of_an_image_volumes() -> None:
+    first, second = (
+        serving.files(version, model=serving.MOUNTED_MODEL, deployment=serving.MOUNTED % f"{serving.IMAGE}:{version}")
+        for version in ("v1", "v2")
+    )
+    plan = read_plan(tuple(first), first.get, Reference.parse(f"{serving.IMAGE}:v2"))
+    assert str(plan.image) == f"{serving.IMAGE}:v2"
+    assert plan.hash == read_plan(tuple(second), second.get).hash != read_plan(tuple(first), first.get).hash
+
+
 @pytest.mark.parametrize(
     ("without", "kind", "problem"),
     [

@@ -57,3 +57,23 @@ def test_a_copy_that_fails_leaves_nothing_to_be_used(
     with pytest.raises(NotFoundError, match="start anew"):
         load(PLAN.hash, tmp_path)
     prepared(tmp_path, Shelf())
+
+
+def test_an_image_volume_is_unpacked_and_not_copied(tmp_path: Path) -> None:
+    plan = serving.plan("v1", model=serving.MOUNTED_MODEL, deployment=serving.MOUNTED % f"{serving.IMAGE}:v1")
+    shelf = Shelf()
+    revision = prepare(plan, serving.image("v1"), tmp_path, shelf.unpack, shelf.export)
+    assert {path.name for path in (revision.volumes / "model").iterdir()} == {"models", "modelpack"}
+    assert (revision.workload.destination(revision.volumes) / "model.json").is_file()
+    assert load(plan.hash, tmp_path) == revision
+
+
+def test_a_sub_path_that_the_image_lacks_is_named(tmp_path: Path) -> None:
+    wrong = serving.MOUNTED.replace("subPath: models", "subPath: model") % f"{serving.IMAGE}:v1"
+    plan = serving.plan("v1", model=serving.MOUNTED_MODEL, deployment=wrong)
+    with pytest.raises(InputError) as caught:
+        prepare(plan, serving.image("v1"), tmp_path, Shelf().unpack, Shelf.export)
+    wanted = "volume 'model' at /mnt/models: the image has no folder 'model'; mount subPath: models"
+    assert str(caught.value) == wanted
+    with pytest.raises(NotFoundError):
+        load(plan.hash, tmp_path)

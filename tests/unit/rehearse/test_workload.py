@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack.definition import Copy, Target
 from modelpack.errors import InputError
 from modelpack.fields import read
 from modelpack.rehearse.workload import Workload, launch, read_workload
@@ -38,11 +39,24 @@ spec:
   - {name: model, emptyDir: {}}
   - {name: cache, emptyDir: {}}
 """
+IMAGE_VOLUME = """\
+spec:
+  containers:
+  - name: server
+    command: [serve, /srv/model, /whole/models/x]
+    volumeMounts:
+    - {name: model, mountPath: /srv/model, subPath: models, readOnly: true}
+    - {name: model, mountPath: /whole}
+  volumes:
+  - {name: model, image: {reference: "registry.local/models/mpg:v1", pullPolicy: IfNotPresent}}
+"""
 VOLUMES = Path("/v")
+INIT_CONTAINER = Target("deployment.yaml", "Deployment", "mpg", "model")
+VOLUME = Target("deployment.yaml", "Deployment", "mpg", volume="model")
 
 
-def workload(text: str = TEMPLATE) -> Workload:
-    return read_workload(read(text, "deployment.yaml"), "model", "/mnt/models")
+def workload(text: str = TEMPLATE, target: Target = INIT_CONTAINER) -> Workload:
+    return read_workload(read(text, "deployment.yaml"), target, Copy())
 
 
 def test_paths_variables_and_port_are_this_machines() -> None:
@@ -55,6 +69,31 @@ def test_paths_variables_and_port_are_this_machines() -> None:
     assert (how.environ["PORT"], how.environ["BOTH"]) == ("4711", "file:///v/model/models/4711/a")
     assert workload().probe == "/ready"
     assert workload().destination(VOLUMES) == Path("/v/model/models")
+
+
+def test_an_image_volume_is_the_folder_of_the_whole_image() -> None:
+    found = workload(IMAGE_VOLUME, VOLUME)
+    assert (found.image, found.mounted) == ("registry.local/models/mpg:v1", True)
+    how = launch(found, VOLUMES, 1)
+    assert how.words == ("serve", "/v/model/models", "/v/model/models/x")
+    assert how.environ["MODEL_DIR"] == "/v/model/models"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "problem"),
+    [
+        ('{name: model, image: {reference: "registry.local/models/mpg:v1", pullPolicy: IfNotPresent}}', "{name: other, emptyDir: {}}", 8, "has no volume 'model'"),  # noqa: E501
+        ('image: {reference: "registry.local/models/mpg:v1", pullPolicy: IfNotPresent}', "emptyDir: {}", 9, "is no image volume"),  # noqa: E501
+        ('reference: "registry.local/models/mpg:v1", ', "", 9, "is missing"),
+        ("  containers:", "  initContainers: [{name: model}]\n  containers:", 2, "another init container"),
+    ],
+)  # fmt: skip
+def test_an_image_volume_that_is_none_is_refused_with_its_line(old: str, new: str, line: int, problem: str) -> None:
+    assert old in IMAGE_VOLUME
+    with pytest.raises(InputError) as caught:
+        workload(IMAGE_VOLUME.replace(old, new), VOLUME)
+    assert problem in str(caught.value)
+    assert caught.value.subject == f"deployment.yaml:{line}"
 
 
 def test_the_annotation_takes_the_containers_place() -> None:

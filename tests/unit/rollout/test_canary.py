@@ -7,6 +7,7 @@ import pytest
 from modelpack.definition import Target
 from modelpack.errors import InputError, NotFoundError
 from modelpack.rollout import Canary, Header, find_canary
+from tests.fakes import serving
 
 TARGET = Target("deployment.yaml", "Deployment", "mpg", "model")
 
@@ -113,3 +114,16 @@ def test_the_canary_is_the_one_that_names_the_target() -> None:
     assert parse(f"{other}---\n{WEIGHTED}").name == "mpg"
     with pytest.raises(NotFoundError, match="targetRef"):
         parse(other)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "steps"),
+    [
+        ("stepWeights: [10, 25, 50]", (10, 25, 50)),
+        ("stepWeight: 30\n    maxWeight: 50", (30, 60)),
+        ("stepWeight: 40", (40, 80, 100)),
+        ("iterations: 3", ()),
+    ],
+)
+def test_the_weights_on_the_way_up(analysis: str, steps: tuple[int, ...]) -> None:
+    assert serving.plan("v1", canary=serving.canary(analysis)).canary.steps == steps

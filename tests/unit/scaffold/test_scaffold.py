@@ -50,9 +50,38 @@ def test_every_reader_of_these_files_understands_them() -> None:
     )
     assert [check.name for check in gate.checks] == ["golden", "errors", "latency"]
     template = read(files["manifests/mpg/deployment.yaml"], "deployment.yaml").mapping("spec").mapping("template")
-    workload = read_workload(template, model.targets[0].init_container, model.copy.to)
+    workload = read_workload(template, model.targets[0], model.copy)
     assert workload.image == "registry.local/models/mpg:v1"
     assert workload.probe == "/healthz"
+
+
+def test_an_image_volume_takes_the_init_containers_place() -> None:
+    files = render(Scaffold("tips", serve="image-volume"))
+    model = definition.parse(files["model-images/tips/model.yaml"], "model.yaml")
+    assert (model.base, model.targets[0].volume, model.targets[0].init_container) == ("none", "model", "")
+    pod = yaml.safe_load(files["manifests/tips/deployment.yaml"])["spec"]["template"]["spec"]
+    assert "initContainers" not in pod
+    reference = {"reference": "registry.local/models/tips:v1", "pullPolicy": "IfNotPresent"}
+    assert pod["volumes"] == [{"name": "model", "image": reference}]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    assert mount == {"name": "model", "mountPath": "/mnt/models", "subPath": "models", "readOnly": True}
+    assert f"/{mount['subPath']}" == model.copy.source
+    template = read(files["manifests/tips/deployment.yaml"], "deployment.yaml").mapping("spec").mapping("template")
+    assert read_workload(template, model.targets[0], model.copy).mounted
+
+
+def test_what_init_says_of_an_image_volume(tmp_path: Path) -> None:
+    words = CliRunner().invoke(init, ["tips", "--serve", "image-volume", "--dir", str(tmp_path)])
+    assert (words.exit_code, "Kubernetes 1.36" in words.output, "containerd 2.2" in words.output) == (0, True, True)
+    assert "Kubernetes" not in CliRunner().invoke(init, ["other", "--dir", str(tmp_path)]).output
+
+
+def test_the_base_is_the_users_if_told() -> None:
+    assert definition.parse(render(Scaffold("m"))["model-images/m/model.yaml"], "m").base == "host-busybox"
+    told = render(Scaffold("m", serve="image-volume", base="host-busybox"))
+    assert definition.parse(told["model-images/m/model.yaml"], "m").base == "host-busybox"
+    with pytest.raises(InputError, match="choose one of init-container, image-volume"):
+        render(Scaffold("m", serve="volume"))
 
 
 @pytest.mark.parametrize("name", ["", "1model", "Model", "-a", "a-", "../x", "a/b", "a\nb", "a" * 56])

@@ -93,6 +93,79 @@ def test_edit_replaces_only_the_value(file: str, quote: str, loader: str, monkey
     assert edit(expected, "d.yaml", TARGET, NEW) == expected
 
 
+VOLUME = Target("deployment.yaml", "Deployment", "mpg", volume="model")
+VOLUMES = textwrap.dedent(
+    """\
+    kind: Deployment
+    metadata: {name: mpg}
+    spec:
+      template:
+        spec:
+          initContainers: [{name: model, image: "registry.local/models/mpg:v1"}]
+          volumes:
+          - name: cache
+            emptyDir: {}
+          - name: other
+            image: {reference: registry.local/models/mpg:v1}
+          - name: model   # the model
+            image:   # an image volume
+              pullPolicy: IfNotPresent
+              reference: @IMAGE@   # what a bump rewrites
+    """
+)
+VOLUME_LINES = VOLUMES[VOLUMES.index("image:   #") :]
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'], ids=["plain", "single", "double"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(VOLUMES, id="block"),
+        pytest.param(VOLUMES.rstrip("\n"), id="no final newline"),
+        pytest.param("\ufeff" + VOLUMES.replace("\n", "\r\n"), id="crlf, byte order mark"),
+        pytest.param(VOLUMES.replace(VOLUME_LINES, "image: {reference: @IMAGE@, pullPolicy: Always} # f\n"), id="flow"),
+        pytest.param(VOLUMES.replace(VOLUME_LINES, "image: &v {reference: &r !!str @IMAGE@}\n"), id="anchors unused"),
+        pytest.param(
+            VOLUMES.replace("{reference: registry", "&o {reference: registry") + "x: *o\n", id="alias elsewhere"
+        ),
+        pytest.param(SERVICE + "---\n" + VOLUMES + "---\n" + SERVICE, id="several documents"),
+    ],
+)
+def test_edit_replaces_only_an_image_volumes_reference(file: str, quote: str) -> None:
+    before, expected = (file.replace("@IMAGE@", f"{quote}{image}{quote}").encode() for image in (OLD, NEW))
+    site = find(before, "d.yaml", VOLUME)
+    assert (site.value, before[site.start : site.end].decode()) == (OLD, f"{quote}{OLD}{quote}")
+    assert edit(before, "d.yaml", VOLUME, NEW) == expected
+    assert edit(expected, "d.yaml", VOLUME, NEW) == expected
+
+
+PLAIN_VOLUMES = VOLUMES.replace("@IMAGE@", OLD)
+PLAIN_LINES = VOLUME_LINES.replace("@IMAGE@", OLD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "words"),
+    [
+        (PLAIN_LINES, "emptyDir: {}\n", NotFoundError, "d.yaml:12: volume 'model' is no image volume, it has emptyDir; give it image"),  # noqa: E501
+        (PLAIN_LINES, "\n", NotFoundError, "d.yaml:12: volume 'model' is no image volume, it has nothing"),
+        (PLAIN_LINES, f"image: {OLD}\n", InputError, "d.yaml:13: volume 'model': image is not what it should be, a mapping"),  # noqa: E501
+        (PLAIN_LINES, "image: {pullPolicy: Always}\n", NotFoundError, "d.yaml:13: volume 'model' has no reference"),
+        (PLAIN_LINES, "image: &v {reference: a}\nx: *v\n", RefusedError, "d.yaml:13: is shared through an anchor"),
+        (PLAIN_LINES, "image: {<<: {reference: a}}\n", RefusedError, "d.yaml:13: 'reference' may come in through a merge"),  # noqa: E501
+        (PLAIN_LINES, "<<: {image: {reference: a}}\n", RefusedError, "d.yaml:13: 'image' may come in through a merge key"),  # noqa: E501
+        (PLAIN_LINES, "image: {reference: a}\n        image: {reference: b}\n", RefusedError, "d.yaml:14: key 'image' is given twice"),  # noqa: E501
+        ("name: cache", "name: model", RefusedError, "d.yaml:12: there is a second volume 'model'"),
+        ("name: model   #", "name: modle   #", NotFoundError, "d.yaml:8: Deployment mpg has no volume 'model'; did you mean 'modle'?"),  # noqa: E501
+        ("volumes:", "volumez:", NotFoundError, "d.yaml:6: Deployment mpg has no volumes; did you mean 'volumez'?"),
+    ],
+)  # fmt: skip
+def test_edit_refuses_what_is_no_image_volume(old: str, new: str, error: type[ModelpackError], words: str) -> None:
+    assert old in PLAIN_VOLUMES
+    with pytest.raises(error) as caught:
+        edit(PLAIN_VOLUMES.replace(old, new).encode(), "d.yaml", VOLUME, NEW)
+    assert words in str(caught.value)
+
+
 def test_edit_of_json() -> None:
     before = FLOW.replace("@IMAGE@", f'"{OLD}"').encode()
     assert edit(before, "d.json", TARGET, NEW) == FLOW.replace("@IMAGE@", f'"{NEW}"').encode()

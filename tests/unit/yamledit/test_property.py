@@ -13,6 +13,7 @@ from modelpack.definition import Target
 from modelpack.yamledit import annotate, edit, find, unannotate
 
 TARGET = Target("d.yaml", "Deployment", "mpg", "model")
+VOLUME = Target("d.yaml", "Deployment", "mpg", volume="model")
 NEW = "registry.local/models/mpg:v2@sha256:" + "a" * 64
 KEY = "modelpack.dev/rollback"
 
@@ -33,7 +34,9 @@ def manifests(draw: st.DrawFn) -> list[Any]:
     others = draw(st.lists(st.fixed_dictionaries({"name": TEXT.filter(lambda name: name != "model")}), max_size=2))
     model = draw(EXTRA) | {"name": "model", "image": draw(IMAGES)}
     containers = draw(st.permutations([*others, model]))
-    pod = draw(EXTRA) | {"initContainers": containers, "containers": [{"image": model["image"]}]}
+    volume = draw(EXTRA) | {"name": "model", "image": draw(EXTRA) | {"reference": draw(IMAGES)}}
+    volumes = draw(st.permutations([*others, volume]))
+    pod = draw(EXTRA) | {"initContainers": containers, "containers": [{"image": model["image"]}], "volumes": volumes}
     template: dict[str, Any] = draw(EXTRA) | {"spec": pod}
     if draw(st.booleans()):
         template["metadata"] = draw(st.just({}) | st.just({"annotations": None}) | st.just({"annotations": {"a": "b"}}))
@@ -70,14 +73,17 @@ def load(data: bytes) -> list[Any]:
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(files())
-def test_edit_agrees_with_a_reference_parser(file: tuple[list[Any], bytes]) -> None:
+@given(files(), st.sampled_from([TARGET, VOLUME]))
+def test_edit_agrees_with_a_reference_parser(file: tuple[list[Any], bytes], target: Target) -> None:
     _, data = file
     expected = copy.deepcopy(load(data))
-    containers = deployment_of(expected)["spec"]["template"]["spec"]["initContainers"]
-    next(each for each in containers if each["name"] == "model")["image"] = NEW
-    site = find(data, "d.yaml", TARGET)
-    after = edit(data, "d.yaml", TARGET, NEW)
+    pod = deployment_of(expected)["spec"]["template"]["spec"]
+    if target.volume:
+        next(each for each in pod["volumes"] if each["name"] == "model")["image"]["reference"] = NEW
+    else:
+        next(each for each in pod["initContainers"] if each["name"] == "model")["image"] = NEW
+    site = find(data, "d.yaml", target)
+    after = edit(data, "d.yaml", target, NEW)
     assert load(after) == expected
     assert (after[: site.start], after[len(after) - len(data) + site.end :]) == (data[: site.start], data[site.end :])
 

@@ -1,0 +1,68 @@
+"""The surroundings in a cluster: the Canary and its Deployments, a ConfigMap a model, and a Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelpack.errors import ModelpackError, NotFoundError
+from modelpack.gate.prometheus import Prometheus
+from modelpack.gate.samples import MetricSource
+from modelpack.gate.selectors import Selector
+from modelpack.gate.target import Endpoint, Target
+from modelpack.rollout.cluster import Cluster
+
+
+class InCluster:
+    """Reads one cluster; `prometheus` is the address of what scrapes its proxies."""
+
+    def __init__(self, cluster: Cluster, prometheus: str) -> None:
+        self._cluster = cluster
+        self._prometheus = prometheus
+        self._reached = False
+
+    def resolve(self, namespace: str, name: str) -> Target:
+        seen = self._cluster.observe(namespace, name)
+        for role, image in (("target", seen.canary_image), ("primary", seen.primary_image)):
+            if not image:
+                raise NotFoundError(f"Canary {namespace}/{name}", f"its {role} does not exist")
+
+        def endpoint(role: str, image: str) -> Endpoint:
+            return Endpoint(f"http://{seen.service}-{role}.{namespace}:{seen.port}", image)
+
+        return Target(
+            namespace=namespace,
+            name=name,
+            phase=seen.phase,
+            weight=seen.weight,
+            last_applied=seen.last_applied,
+            canary=endpoint("canary", seen.canary_image),
+            primary=endpoint("primary", seen.primary_image),
+            metrics=self._prometheus,
+            interval=seen.interval,
+            speed=1.0,
+            rollback=seen.rollback,
+        )
+
+    def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:
+        """The ConfigMap `gate-MODEL` beside the Canary."""
+        name = f"gate-{model}"
+        files = self._cluster.config_map(namespace, name)
+        if "gate.yaml" not in files:
+            raise NotFoundError(f"ConfigMap {namespace}/{name}", "has no key gate.yaml")
+        return files["gate.yaml"], files.get("golden.jsonl")
+
+    def source(self, target: Target, selectors: Sequence[Selector]) -> MetricSource:
+        return Prometheus(target.metrics, selectors)
+
+    def why_unready(self) -> str:
+        """Ready once the API server has answered: a gate that cannot reach it is not to replace one that can.
+
+        One that is away later makes no gate unready: without it the gate still says why it holds, and shows its page.
+        """
+        if not self._reached:
+            try:
+                self._cluster.version()
+            except ModelpackError as error:
+                return str(error)
+            self._reached = True
+        return ""

@@ -1,0 +1,116 @@
+"""Counters from a Prometheus server: the raw points that it scraped, by instant queries `selector[Ns]`.
+
+PromQL's functions are not used. `increase()` guesses what happened between the points and the window's ends, and one
+call cannot tell requests before a weight change from those after it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import requests
+
+from modelpack.errors import RemoteError
+from modelpack.gate.samples import Point, Series
+from modelpack.gate.selectors import Selector
+
+TIMEOUT = 5.0  # seconds for one query
+MAX_BYTES = 32 << 20
+_Scrape = tuple[str, str, float]  # job, instance, time
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+class Prometheus:
+    """A `MetricSource` over Prometheus' HTTP API at `url`. Not for several threads at once."""
+
+    def __init__(self, url: str, selectors: Iterable[Selector]) -> None:
+        """`selectors` are filled ones."""
+        self.url = url.rstrip("/")
+        self._selectors = tuple(dict.fromkeys(selectors))
+        self._window: tuple[float, float] | None = None
+        self._found: dict[Selector, list[Series]] = {}
+        self._session = requests.Session()
+        self._session.trust_env = False  # both are in the cluster, a proxy of the environment is not between them
+
+    def samples(self, selector: Selector, role: str, start: float, end: float) -> list[Series]:
+        """As `MetricSource`; the first question about a window reads all selectors in it."""
+        if self._window != (start, end):
+            found = {each: self._query(each, start, end) for each in self._selectors}
+            self._found, self._window = from_zero(found), (start, end)
+        return self._found[selector.fill({"role": role})]
+
+    def _query(self, selector: Selector, start: float, end: float) -> list[Series]:
+        window = f"{_text(selector)}[{max(1, math.ceil(end - start))}s]"
+        body = self._get({"query": window, "time": f"{end:.3f}"})
+        try:
+            answer = json.loads(body)
+            if answer["status"] != "success":
+                raise RemoteError(self.url, f"refused the query {window}: {_printable(answer.get('error'))}")
+            return [_series(each, start, end) for each in answer["data"]["result"]]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise RemoteError(self.url, "did not answer as Prometheus does") from error
+
+    def _get(self, query: dict[str, str]) -> bytes:
+        body = bytearray()
+        try:
+            with self._session.get(f"{self.url}/api/v1/query", params=query, timeout=TIMEOUT, stream=True) as answer:
+                for chunk in answer.iter_content(1 << 16):
+                    body += chunk
+                    if len(body) > MAX_BYTES:
+                        raise RemoteError(self.url, f"answered more than {MAX_BYTES} bytes")
+        except (requests.RequestException, OSError) as error:
+            raise RemoteError(self.url, f"cannot be read ({type(error).__name__})") from error
+        if answer.status_code != 200 and not body.lstrip().startswith(b"{"):  # refusals come in JSON too
+            raise RemoteError(self.url, f"answered {answer.status_code}")
+        return bytes(body)
+
+
+def from_zero(found: dict[Selector, list[Series]]) -> dict[Selector, list[Series]]:
+    """The same series with a point of zero where a scrape of their target did not have them yet, or any more.
+
+    That a target was scraped at some time shows in its other series. Series are taken to be of one target if they have
+    job and instance in common and the very time of a point: a scrape has one time, in milliseconds.
+    """
+    before: dict[_Scrape, float] = {}
+    for each in {each.key: each for series in found.values() for each in series}.values():
+        for (earlier, _), (t, _) in pairwise(each.points):
+            scrape = _scrape(each, t)
+            before[scrape] = max(earlier, before.get(scrape, earlier))
+    return {
+        selector: [Series(each.metric, each.labels, tuple(_filled(each, before))) for each in series]
+        for selector, series in found.items()
+    }
+
+
+def _filled(series: Series, before: Mapping[_Scrape, float]) -> Iterable[Point]:
+    last = -math.inf
+    for t, value in series.points:
+        scraped = before.get(_scrape(series, t), -math.inf)
+        if scraped > last:
+            yield scraped, 0.0
+        yield t, value
+        last = t
+
+
+def _scrape(series: Series, t: float) -> _Scrape:
+    return series.labels.get("job", ""), series.labels.get("instance", ""), t
+
+
+def _series(entry: Any, start: float, end: float) -> Series:
+    labels = {str(name): str(value) for name, value in entry["metric"].items()}
+    points = [(float(t), float(value)) for t, value in entry["values"]]
+    inside = tuple((t, value) for t, value in points if start <= t <= end and math.isfinite(value))
+    return Series(labels.pop("__name__", ""), labels, inside)
+
+
+def _text(selector: Selector) -> str:
+    labels = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in selector.labels)
+    return f"{selector.metric}{{{labels}}}"
+
+
+def _printable(text: object) -> str:
+    return "".join(each if each.isprintable() else " " for each in str(text))[:300]

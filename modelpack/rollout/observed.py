@@ -1,0 +1,174 @@
+"""What a cluster's objects say about a rollout: the Canary, its target and the primary, as plain JSON, in one value.
+
+Pure: objects in, values out. Behaviour is that of Flagger 1.44.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from modelpack.errors import InputError
+from modelpack.gitops import ANNOTATION_ROLLBACK
+from modelpack.reference import Reference
+from modelpack.rollout.canary import MIN_INTERVAL, go_duration
+
+ANNOTATION_CONTAINER = "modelpack.dev/container"  # on the Canary: which container of its target is the model
+DEFAULT_CONTAINER = "model"
+DEFAULT_INTERVAL = 60.0  # seconds
+KINDS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One consistent reading of a Canary and its two Deployments.
+
+    `weight` is in percent, `interval` in seconds, `last_transition` in unix seconds, 0.0 unknown. `message` is the
+    Promoted condition's. `steps` are the weights that the canary passes, () for strategies that count iterations.
+    Images are "" while there is none. `rollback`: a person asked to go back to the canary's version.
+    """
+
+    namespace: str
+    name: str
+    phase: str
+    weight: int
+    failed_checks: int
+    iterations: int
+    last_applied: str
+    last_promoted: str
+    last_transition: float
+    message: str
+    interval: float
+    threshold: int
+    steps: tuple[int, ...]
+    analysis_iterations: int
+    service: str
+    port: int
+    canary_image: str
+    primary_image: str
+    rollback: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event. `at` is in unix seconds; `type` is Normal or Warning."""
+
+    at: float
+    type: str
+    message: str
+
+
+def observed(canary: Json, target: Json | None, primary: Json | None) -> Observed:
+    """Put together what was read; None stands for a Deployment that does not exist (yet).
+
+    Raises InputError for objects that make no sense.
+    """
+    metadata, spec, status = canary["metadata"], canary.get("spec") or {}, canary.get("status") or {}
+    namespace, name = str(metadata["namespace"]), str(metadata["name"])
+    analysis = spec.get("analysis") or spec.get("canaryAnalysis") or {}
+    service = spec.get("service") or {}
+    container = str((metadata.get("annotations") or {}).get(ANNOTATION_CONTAINER, DEFAULT_CONTAINER))
+    place = f"Canary {namespace}/{name}"
+    image = _image(target, container, place)
+    try:
+        return Observed(
+            namespace=namespace,
+            name=name,
+            phase=str(status.get("phase") or ""),
+            weight=int(status.get("canaryWeight") or 0),
+            failed_checks=int(status.get("failedChecks") or 0),
+            iterations=int(status.get("iterations") or 0),
+            last_applied=str(status.get("lastAppliedSpec") or ""),
+            last_promoted=str(status.get("lastPromotedSpec") or ""),
+            last_transition=unix_time(status.get("lastTransitionTime")),
+            message=_promoted(status),
+            interval=max(MIN_INTERVAL, go_duration(str(analysis.get("interval") or "")) or DEFAULT_INTERVAL),
+            threshold=int(analysis.get("threshold") or 0) or 1,
+            steps=_steps(analysis),
+            analysis_iterations=int(analysis.get("iterations") or 0),
+            service=str(service.get("name") or (spec.get("targetRef") or {}).get("name") or name),
+            port=int(service.get("port") or 80),
+            canary_image=image,
+            primary_image=_image(primary, container, place),
+            rollback=_goes_back(target, image),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(place, f"makes no sense: {error}") from error
+
+
+def target_of(canary: Json) -> tuple[str, str]:
+    """The kind and the name of what a Canary is about; raises InputError for a kind that is not supported."""
+    ref = (canary.get("spec") or {}).get("targetRef") or {}
+    kind, name = str(ref.get("kind") or ""), str(ref.get("name") or "")
+    if kind not in KINDS or not name:
+        metadata = canary["metadata"]
+        raise InputError(
+            f"Canary {metadata['namespace']}/{metadata['name']}",
+            f"its targetRef is a {kind or 'thing without kind'}",
+            "canaries of a Deployment or a DaemonSet are known",
+        )
+    return kind, name
+
+
+def unix_time(text: object) -> float:
+    """Seconds of a time as Kubernetes writes it; 0.0 for none."""
+    try:
+        return datetime.fromisoformat(str(text or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _promoted(status: Json) -> str:
+    conditions = status.get("conditions") or ()
+    return next((str(each.get("message") or "") for each in conditions if each.get("type") == "Promoted"), "")
+
+
+def _steps(analysis: Json) -> tuple[int, ...]:
+    if analysis.get("iterations"):
+        return ()
+    if analysis.get("stepWeights"):
+        return tuple(int(each) for each in analysis["stepWeights"])
+    step, highest = int(analysis.get("stepWeight") or 0), int(analysis.get("maxWeight") or 0) or 100
+    if step <= 0:
+        return ()
+    return tuple(min(100, step * number) for number in range(1, -(-highest // step) + 1))
+
+
+def _pod(workload: Json | None) -> tuple[Json, Json]:
+    """The pod template's annotations and its spec."""
+    template = ((workload or {}).get("spec") or {}).get("template") or {}
+    return (template.get("metadata") or {}).get("annotations") or {}, template.get("spec") or {}
+
+
+def _image(workload: Json | None, container: str, place: str) -> str:
+    """The image that carries the model: of an init container, else a volume, else a container of this name."""
+    if workload is None:
+        return ""
+    pod = _pod(workload)[1]
+    places = (
+        [(each, each) for each in pod.get("initContainers") or ()]
+        + [(each, {"image": (each.get("image") or {}).get("reference")}) for each in pod.get("volumes") or ()]
+        + [(each, each) for each in pod.get("containers") or ()]
+    )
+    for part, holder in places:
+        if part.get("name") == container and holder.get("image"):
+            return str(holder["image"])
+    kind, metadata = workload.get("kind") or "Deployment", workload.get("metadata") or {}
+    raise InputError(
+        f"{kind} {metadata.get('name', '')}",
+        f"has no init container, image volume or container {container!r}",
+        f"name the one with the model in the annotation {ANNOTATION_CONTAINER} of {place}",
+    )
+
+
+def _goes_back(target: Json | None, image: str) -> bool:
+    """The annotation names the version that it is about, so that one left behind says nothing about the next."""
+    wanted = str(_pod(target)[0].get(ANNOTATION_ROLLBACK) or "")
+    if not wanted or not image:
+        return False
+    reference = Reference.parse(image)
+    return wanted in (reference.digest, reference.tag)

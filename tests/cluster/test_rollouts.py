@@ -1,0 +1,319 @@
+"""Rollouts on a real cluster: modelpack writes Git, Flux applies it, Flagger asks the gate, Envoy splits traffic.
+
+Scenarios that leave others alone run side by side; those that break what all share run after them, one by one.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.environment import Environment
+from tests.cluster.load import ERROR, LOST, UNKNOWN
+from tests.cluster.scene import NAMESPACE, Scene, Watcher, World, wait, world
+
+pytestmark = pytest.mark.xdist_group("cluster")
+
+RATE = 60.0  # requests a second
+INTERVAL = 10.0  # seconds, the example's
+ROLLOUT = 240.0  # seconds that a rollout may take on a busy machine
+AT_ONCE = 3  # scenarios
+
+
+@pytest.fixture(name="world", scope="module")
+def _world(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with Watcher(cluster) as watcher:
+        found = world(cluster, tmp_path_factory.mktemp("scenes"), watcher)
+        yield found
+        found.clean_up()
+
+
+# -- side by side
+
+
+def promoted(world: World) -> None:
+    scene = Scene(world, "promoted")
+    scene.serve()
+    wanted = scene.build("v2")
+    with scene.load(RATE) as load:
+        started = time.time()
+        assert scene.bump("v2").code == 0
+        scene.wait_for("Succeeded", ROLLOUT, started)
+    assert {who: load.answered(who) for who in (ERROR, LOST, UNKNOWN)} == {ERROR: 0, LOST: 0, UNKNOWN: 0}
+    assert load.answered("v1") > load.answered("v2") > 0
+    assert [each.weight for each in scene.history if each.at > started and each.phase == "Progressing"][-1] == 50
+    assert scene.serving() == wanted
+    assert (scene.named(), scene.rollouts()[0]["state"]) == ("v2", "promoted")
+
+
+def wrong_units(world: World) -> None:
+    scene = Scene(world, "units")
+    scene.serve()
+    scene.build("v3")
+    with scene.load(RATE) as load:
+        started = time.time()
+        assert scene.bump("v3").code == 0
+        scene.wait_for("Failed", ROLLOUT, started)
+        wait("the revert", lambda: scene.named() == "v1", 60)
+    assert load.answered("v3") == 0
+    assert max(each.weight for each in scene.history if each.at > started) == 0
+    assert "version: v3" in scene.rejected()
+    refused = scene.bump("v3")
+    assert (refused.code, "rejected" in refused.err) == (4, True)
+    scene.build("v3", "--base", "none")  # the same model in another image
+    refused = scene.bump("v3")
+    assert (refused.code, "rejected" in refused.err) == (4, True)
+
+
+def lost_cars(world: World) -> None:
+    scene = Scene(world, "cars")
+    scene.serve(None, "v2")
+    scene.build("v4")
+    with scene.load(RATE) as load:
+        started = time.time()
+        assert scene.bump("v4").code == 0
+        failed = scene.wait_for("Failed", ROLLOUT, started)
+        wait("the revert", lambda: scene.named() == "v2", 60)
+    rollout = scene.rollouts()[0]
+    counted = max(each["n"]["canary"] for each in rollout["checks"] if each["type"] == "comparison")
+    weights = [each.weight for each in scene.history if each.at > started]
+    late = 2 * INTERVAL + 5  # the verdict waits for a scrape, Flagger for its next tick
+    assert 0 < load.answered("v4") + load.answered(ERROR) <= counted + RATE * late * max(weights) / 100
+    assert load.answered(LOST) == 0
+    assert scene.reverted_at() >= int(failed.at)
+    wait("Flux to apply the revert", lambda: ":v2@" in scene.serving(scene.name), 60)
+    time.sleep(2 * INTERVAL)
+    assert scene.history[-1].phase == "Failed"
+    assert "version: v4" in scene.rejected()
+
+
+def newer(world: World) -> None:
+    scene = Scene(world, "newer")
+    scene.serve()
+    scene.build("v4")
+    wanted = scene.build("v2")
+    with scene.load(RATE / 2):
+        started = time.time()
+        assert scene.bump("v4").code == 0
+        wait("v4 under traffic", lambda: scene.history[-1].weight > 0, ROLLOUT)
+        assert scene.bump("v2").code == 0
+        scene.wait_for("Succeeded", ROLLOUT, started)
+    time.sleep(INTERVAL)
+    assert scene.serving() == wanted
+    assert scene.named() == "v2"
+    states = {each["image"].split("@")[0].rpartition(":")[2]: each["state"] for each in scene.rollouts()}
+    assert states == {"v2": "promoted", "v4": "superseded"}
+
+
+def half_way(world: World) -> None:
+    """Pods of the primary are refused once it is to serve v2, so that the promotion breaks off."""
+    scene = Scene(world, "halfway")
+
+    def short_deadline(checkout: Path) -> None:
+        path = checkout / "flagger" / scene.name / "canary.yaml"
+        text = path.read_text().replace("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 25")
+        path.write_text(text)
+
+    scene.serve(short_deadline)
+    scene.build("v2")
+    world.environment.apply(*yaml.safe_load_all(_POLICY.replace("halfway", scene.name)))
+    with scene.load(RATE):
+        started = time.time()
+        assert scene.bump("v2").code == 0
+        scene.wait_for("Failed", ROLLOUT, started)
+
+        def noted() -> str:
+            return str(scene.rollouts()[0]["settled_note"])
+
+        note = wait("settle to leave it to a person", noted, 60)
+    world.environment.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", scene.name)
+    assert "primary serves it already" in note
+    assert (scene.named(), scene.rejected()) == ("v2", "")
+
+
+_POLICY = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: halfway}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
+  validations:
+  - expression: >-
+      !(has(object.metadata.labels) && 'app' in object.metadata.labels
+      && object.metadata.labels['app'] == 'halfway-primary'
+      && object.spec.initContainers.exists(each, each.image.contains(':v2@')))
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: halfway}
+spec: {policyName: halfway, validationActions: [Deny]}
+"""
+
+
+def quiet(world: World) -> None:
+    scene = Scene(world, "quiet")
+    scene.serve()
+    scene.build("v2")
+    scene.build("v4")
+    for version, decision, phase, serving in (("v2", "approve", "Succeeded", "v2"), ("v4", "reject", "Failed", "v2")):
+        started = time.time()
+        assert scene.bump(version).code == 0
+
+        def held() -> dict[str, str] | None:
+            rollout = scene.rollouts()[0]
+            return rollout if f":{version}@" in rollout["image"] and rollout["verdict"] == "hold" else None  # noqa: B023
+
+        rollout = wait("the gate to ask a person", held, ROLLOUT)
+        time.sleep(3 * INTERVAL)
+        assert not {each.phase for each in scene.history if each.at > started} & {"Succeeded", "Failed"}
+        status = scene.modelpack("status", scene.name, "--namespace", NAMESPACE)
+        assert (status.code, rollout["reason"].split(":")[0] in status.out) == (0, True), status
+        assert "no request" in status.out, status.out
+        answer = scene.modelpack("gate", decision, rollout["id"], "--gate", world.environment.gate, "--by", "Ada")
+        assert answer.code == 0, answer.err
+        scene.wait_for(phase, ROLLOUT, started)
+        wait(f"Git to name {serving}", lambda: scene.named() == serving, 60)  # noqa: B023
+
+
+def restarted(world: World) -> None:
+    """The copy of a model is killed half way, and takes seconds, as it gets a twentieth of a core."""
+    if world.environment.state is None:
+        return  # nobody's node but our own has processes that can be reached
+    scene = Scene(world, "restarted")
+
+    def slow_and_big(checkout: Path) -> None:
+        path = checkout / "manifests" / scene.name / "deployment.yaml"
+        path.write_text(path.read_text().replace("limits: {memory: 128Mi}", "limits: {memory: 128Mi, cpu: 50m}"))
+
+    scene.weigh_down(256 << 20)
+    scene.serve(slow_and_big)
+    scene.build("v2")
+    with scene.load(RATE) as load:
+        started = time.time()
+        assert scene.bump("v2").code == 0
+        wait("a copy to kill", lambda: scene.kill_copy(":v2"), ROLLOUT, pause=0.05)
+        scene.wait_for("Succeeded", ROLLOUT, started)
+    assert load.answered(ERROR) + load.answered(LOST) + load.answered(UNKNOWN) == 0
+    assert scene.restarts() == 1
+    assert scene.sha256_served("weights.bin") == scene.sha256_of("v2", "weights.bin")
+
+
+def image_volume(world: World) -> None:
+    scene = Scene(world, "volume")
+
+    def as_scaffolded(checkout: Path) -> None:
+        words = ["--image", scene.image, "--server", "registry.local/servers/mpg:v1", "--dir", scene.folder / "init"]
+        done = scene.modelpack("init", scene.name, "--serve", "image-volume", *words)
+        assert done.code == 0, done.err
+        for path in (f"manifests/{scene.name}/deployment.yaml", f"model-images/{scene.name}/model.yaml"):
+            text = (scene.folder / "init" / path).read_text()
+            (checkout / path).write_text(text.replace("cpu: 100m", "cpu: 10m"))
+
+    scene.base = "none"
+    scene.serve(as_scaffolded)
+    wanted = scene.build("v2")
+    with scene.load(RATE) as load:
+        started = time.time()
+        assert scene.bump("v2").code == 0
+        scene.wait_for("Succeeded", ROLLOUT, started)
+    assert load.answered(ERROR) + load.answered(LOST) + load.answered(UNKNOWN) == 0
+    assert load.answered("v2") > 0
+    assert scene.serving() == wanted
+
+
+SIDE_BY_SIDE: tuple[Callable[[World], None], ...] = (
+    lost_cars,
+    promoted,
+    quiet,
+    restarted,
+    wrong_units,
+    newer,
+    image_volume,
+    half_way,
+)
+
+
+@pytest.fixture(scope="module")
+def runs(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
+    """Those that are to be tested, started together."""
+    wanted = {item.callspec.params.get("scenario") for item in request.session.items if hasattr(item, "callspec")}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {each.__name__: pool.submit(each, world) for each in SIDE_BY_SIDE if each.__name__ in wanted}
+
+
+@pytest.mark.parametrize("scenario", [each.__name__ for each in SIDE_BY_SIDE])
+def test_side_by_side(scenario: str, runs: dict[str, Future[None]]) -> None:
+    runs[scenario].result()
+
+
+# -- one by one: they break what all share
+
+
+def test_a_gate_that_is_down_decides_nothing(world: World, runs: dict[str, Future[None]]) -> None:
+    _wait_for(runs)
+    scene = Scene(world, "gatedown")
+    scene.serve()
+    scene.build("v2")
+    with scene.load(RATE):
+        started = time.time()
+        assert scene.bump("v2").code == 0
+        wait("v2 under traffic", lambda: scene.history[-1].weight > 0, ROLLOUT)
+        before = scene.rollouts()[0]
+        world.environment.scale("modelpack", "modelpack-gate", 0)
+        time.sleep(4 * INTERVAL)  # longer than threshold x interval
+        assert {each.phase for each in scene.history if each.at > started} == {"Progressing"}
+        assert scene.history[-1].failed_checks == 0
+        world.environment.scale("modelpack", "modelpack-gate", 1)
+        scene.wait_for("Succeeded", ROLLOUT, started)
+    after = scene.rollouts()[0]
+    assert (after["id"], after["state"]) == (before["id"], "promoted")
+
+
+def test_each_part_killed_at_a_random_moment(world: World, runs: dict[str, Future[None]]) -> None:
+    _wait_for(runs)
+    good, bad = Scene(world, "killsgood"), Scene(world, "killsbad")
+    for scene, first, then in ((good, "v1", "v2"), (bad, "v2", "v4")):
+        scene.serve(None, first)
+        scene.build(then)
+    seed = int(time.time())
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    stopping = threading.Event()
+
+    def kill() -> None:
+        parts = ["flagger", "gate", "envoy", "registry"]
+        draw.shuffle(parts)
+        for part in parts:
+            if not stopping.wait(draw.uniform(3, 15)):
+                print(f"{time.strftime('%X')} {part} is killed")
+                world.environment.kill(part)
+
+    killer = threading.Thread(target=kill)
+    started = time.time()
+    with good.load(RATE), bad.load(RATE):
+        assert good.bump("v2").code == 0
+        assert bad.bump("v4").code == 0
+        killer.start()
+        try:
+            good.wait_for("Succeeded", ROLLOUT, started)
+            bad.wait_for("Failed", ROLLOUT, started)
+        finally:
+            stopping.set()
+            killer.join()
+    wait("the revert", lambda: bad.named() == "v2", 60)
+    assert good.named() == "v2"
+
+
+def _wait_for(runs: dict[str, Future[None]]) -> None:
+    for each in runs.values():
+        each.exception()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from modelpack.errors import InputError, RemoteError
+from modelpack.gate.prometheus import Prometheus, from_zero
+from modelpack.gate.samples import Point, Series
+from modelpack.gate.selectors import Selector
+from tests.fakes.rehearsal import serve
+
+TOTAL = Selector.parse('rq{role="${role}",odd="a\\"\\\\b"}', lambda problem: InputError("gate.yaml", problem))
+
+
+def answer(*series: tuple[dict[str, str], list[tuple[float, str]]]) -> bytes:
+    result = [{"metric": labels, "values": values} for labels, values in series]
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
+
+
+def test_raw_points_are_asked_for_with_a_range_selector_and_nothing_else() -> None:
+    asked: list[dict[str, list[str]]] = []
+
+    def api(path: str, body: bytes) -> tuple[int, bytes]:
+        asked.append(parse_qs(urlsplit(path).query))
+        labels = {"__name__": "rq", "role": "canary", "instance": "a"}
+        return 200, answer((labels, [(9.0, "1"), (12.5, "3"), (17.5, "NaN"), (22.5, "8")]))
+
+    with serve(api) as url:
+        source = Prometheus(url + "/", [TOTAL.fill({"role": "canary"})])
+        (found,) = source.samples(TOTAL, "canary", 10.0, 20.5)
+        assert source.samples(TOTAL, "canary", 10.0, 20.5) == [found]  # not asked twice
+    assert found == Series("rq", {"role": "canary", "instance": "a"}, ((12.5, 3.0),))
+    assert asked == [{"query": ['rq{odd="a\\"\\\\b",role="canary"}[11s]'], "time": ["20.500"]}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        (400, b'{"status":"error","errorType":"bad_data","error":"parse error"}', r"refused the query rq.*parse error"),
+        (422, b'{"status":"error","error":"query timed\\nout"}', "query timed out"),
+        (503, b"Service Unavailable", "answered 503"),
+        (200, b"<html>", "did not answer as Prometheus does"),
+        (200, b'{"status":"success","data":{"result":[{}]}}', "did not answer as Prometheus does"),
+        (200, b"[]", "did not answer as Prometheus does"),
+    ],
+)
+def test_whatever_else_it_answers_is_an_error(status: int, body: bytes, problem: str) -> None:
+    with serve(lambda path, _: (status, body)) as url, pytest.raises(RemoteError, match=problem):
+        Prometheus(url, [TOTAL.fill({"role": "canary"})]).samples(TOTAL, "canary", 0, 10)
+
+
+def test_a_prometheus_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(RemoteError, match="cannot be read"):
+        Prometheus("http://127.0.0.1:9", [TOTAL.fill({"role": "canary"})]).samples(TOTAL, "canary", 0, 10)
+
+
+def series(name: str, *points: Point, **labels: str) -> Series:
+    return Series("rq", {"job": "envoy", "instance": "a", "name": name, **labels}, points)
+
+
+@pytest.mark.parametrize(
+    ("other", "new", "filled"),
+    [
+        # first used between two scrapes
+        (series("x", (5, 1), (10, 2), (15, 3)), series("y", (15, 7)), ((10, 0), (15, 7))),
+        # gone for a scrape, as after a restart: from zero again
+        (series("x", (5, 1), (10, 2), (15, 3)), series("y", (5, 3), (15, 7)), ((5, 3), (10, 0), (15, 7))),
+        # there as often as the other
+        (series("x", (5, 1), (10, 2)), series("y", (5, 3), (10, 7)), ((5, 3), (10, 7))),
+        # the whole target was not scraped: nobody knows
+        (series("x", (5, 1), (15, 3)), series("y", (5, 3), (15, 7)), ((5, 3), (15, 7))),
+        (series("x", (15, 3)), series("y", (15, 7)), ((15, 7),)),
+        # of another target, by its name or by the times of its scrapes
+        (series("x", (10, 2), (15, 3), instance="b"), series("y", (15, 7)), ((15, 7),)),
+        (series("x", (10, 2), (14, 3)), series("y", (15, 7)), ((15, 7),)),
+    ],
+)
+def test_a_counter_is_zero_where_its_target_was_scraped_without_it(other: Series, new: Series, filled: Any) -> None:
+    one, two = Selector("rq", (("name", "x"),)), Selector("rq", (("name", "y"),))
+    assert from_zero({one: [other], two: [new]}) == {one: [other], two: [Series("rq", new.labels, filled)]}
