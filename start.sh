@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The main job on this machine, by one command: see usage below.
+# The main job by one command, on this machine or on a cluster: see usage below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
     cat <<'USAGE'
 usage: ./start.sh [--keep]
+       ./start.sh --cluster ...    the same on a Kubernetes cluster; ./start.sh --cluster --help says more
+       ./start.sh --down ...       removes what --cluster put there
 
 Trains four versions of a fuel economy model, packages each as a model container, names them one after the other in Git,
 and rehearses each rollout with real traffic through a real Envoy: v2 is promoted, v3 is stopped by the golden set, v4
@@ -13,20 +15,24 @@ under traffic; after each failure Git is reverted. Needs Python 3.10 or later, g
 
   --keep   leave the page up when done; the next run, or the command it prints, stops it
 
-Everything it makes is below .venv/ and var/example/.
+Everything it makes is below .venv/ and var/example/ (var/cluster/ with --cluster).
 USAGE
 }
 
 KEEP=
-for word in "$@"; do
-    case $word in
-        --keep) KEEP=yes ;;
-        -h | --help) usage; exit 0 ;;
-        *) echo "start.sh: unknown word $word" >&2; usage >&2; exit 2 ;;
-    esac
-done
+WHERE=example
+case ${1:-} in --cluster | --down) WHERE=cluster ;; esac
+if [ "$WHERE" = example ]; then
+    for word in "$@"; do
+        case $word in
+            --keep) KEEP=yes ;;
+            -h | --help) usage; exit 0 ;;
+            *) echo "start.sh: unknown word $word" >&2; usage >&2; exit 2 ;;
+        esac
+    done
+fi
 
-EXAMPLE=var/example
+EXAMPLE=var/$WHERE
 ORIGIN=$EXAMPLE/git/mpg.git
 CHECKOUT=$EXAMPLE/checkout
 CLUSTER=$EXAMPLE/cluster
@@ -48,7 +54,7 @@ die() { printf 'start.sh: %s\n' "$*" >&2; exit 1; }
 
 # --- processes -------------------------------------------------------------------------------------------------------
 CHILD= # what is being waited for
-GATE=
+GATE= # what runs beside
 
 # Runs a command so that a signal to this script reaches it at once: bash would wait for a child in the foreground.
 run() {
@@ -93,7 +99,7 @@ end_earlier_gate() {
 }
 
 # --- what it needs ---------------------------------------------------------------------------------------------------
-install() {
+install() { # NAME EXTRA of .ci/venv
     if ! { command -v git && python3 -c 'import ensurepip, venv'; } >/dev/null 2>&1; then
         if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
             die "git and Python's venv are needed: on Debian, apt-get install git python3-venv"
@@ -101,11 +107,12 @@ install() {
         say "Installing git and python3-venv"
         { apt-get update -q && apt-get install -qy --no-install-recommends git python3-venv; } >/dev/null </dev/null
     fi
-    run .ci/venv start rehearse example
+    run .ci/venv "$@" example
+    PATH="$PWD/.venv/bin:$PATH"
 }
 
 # --- the steps -------------------------------------------------------------------------------------------------------
-make_repository() {
+make_repository() { # [COMMAND]: what edits the files before they are committed
     say "A Git repository with the manifests, the Canary and the gate: $ORIGIN"
     git init -q --bare -b main "$ORIGIN"
     git init -q -b main "$CHECKOUT"
@@ -114,6 +121,7 @@ make_repository() {
     cp -R flagger/mpg "$CHECKOUT/flagger/"
     cp -R model-images/mpg "$CHECKOUT/model-images/"
     rm -rf "$CHECKOUT"/model-images/mpg/{artifacts,__pycache__,rejected.yaml}
+    "${@:-true}"
     git -C "$CHECKOUT" add -A
     git -C "$CHECKOUT" commit -q -m "Serve mpg: Deployment, Canary, gate"
     git -C "$CHECKOUT" remote add origin "$PWD/$ORIGIN"
@@ -174,11 +182,15 @@ PYTHON
 
 # --- the job ---------------------------------------------------------------------------------------------------------
 mkdir -p var
-exec 9>var/example.lock
+exec 9>"$EXAMPLE.lock"
 if command -v flock >/dev/null && ! flock -n 9; then die "another start.sh is running in this checkout"; fi
 
-install
-PATH="$PWD/.venv/bin:$PATH"
+if [ "$WHERE" = cluster ]; then
+    . manifests/cluster.sh
+    exit 0
+fi
+
+install start rehearse
 end_earlier_gate
 rm -rf "${EXAMPLE:?}"
 mkdir -p "$EXAMPLE"

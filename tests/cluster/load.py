@@ -29,6 +29,10 @@ class Question:
     body: bytes
     answers: Mapping[str, float | None]
 
+    def who(self, predicted: float) -> str:
+        """The version that predicts this."""
+        return next((version for version, known in self.answers.items() if known == predicted), UNKNOWN)
+
 
 def questions(artifacts: Path, versions: Sequence[str]) -> tuple[Question, ...]:
     """The example's traffic, with what each trained version answers."""
@@ -111,5 +115,4 @@ class Load:
             return LOST
         if answer.status != 200:
             return ERROR
-        predicted = json.loads(body)["predictions"][0]
-        return next((version for version, known in question.answers.items() if known == predicted), UNKNOWN)
+        return question.who(json.loads(body)["predictions"][0])

@@ -9,174 +9,17 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import uuid4
+from typing import Any
 
 import requests
+import yaml
 
-from tests.cluster.environment import Environment
-from tests.cluster.load import Load, Question, questions
+from flagger.dashboards.expressions import expressions
+from tests.cluster.load import PATH, Load
+from tests.cluster.world import GIT, NAMESPACE, ROOT, Seen, World, git, renamed, wait
 from tests.command import Done, modelpack
-
-T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
-NAMESPACE = "default"
-VERSIONS = ("v1", "v2", "v3", "v4")
-GIT = {
-    "GIT_AUTHOR_NAME": "Scenario",
-    "GIT_AUTHOR_EMAIL": "scenario@example.com",
-    "GIT_COMMITTER_NAME": "Scenario",
-    "GIT_COMMITTER_EMAIL": "scenario@example.com",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
-}
-# a machine of two cores has many scenarios at once
-_SMALL = {
-    "base: none": "base: host-busybox",
-    "minReplicas: 2": "minReplicas: 1",
-    "cpu: 100m": "cpu: 10m",
-    "cpu: 50m": "cpu: 5m",
-}
-_KEPT = re.compile(r"/v1/models/mpg:predict|servers/mpg|\bmpg_")  # the server's own names
-
-
-def wait(what: str, look: Callable[[], T | None], seconds: float, pause: float = 0.5) -> T:
-    """What `look` gives once that is true; fails after `seconds`, with the last error if there was one."""
-    until = time.monotonic() + seconds
-    problem: Exception | None = None
-    while time.monotonic() < until:
-        try:
-            found = look()
-            problem = None
-        except (AssertionError, OSError, ValueError, KeyError, subprocess.CalledProcessError) as error:
-            found, problem = None, error
-        if found:
-            return found
-        time.sleep(pause)
-    raise TimeoutError(f"{what}: not within {seconds:g} s" + (f" ({problem})" if problem else ""))
-
-
-def renamed(text: str, name: str, registry: str) -> str:
-    """The example's text about a model called `name`, with images in `registry`."""
-    kept: list[str] = []
-
-    def keep(found: re.Match[str]) -> str:
-        kept.append(found.group())
-        return f"\0{len(kept) - 1}\0"
-
-    text = _KEPT.sub(keep, text).replace("registry.local/models/", f"{registry}/models/")
-    text = re.sub(r"\bmpg\b", name, text)
-    for ours, here in _SMALL.items():
-        text = text.replace(ours, here)
-    return re.sub(r"\0(\d+)\0", lambda found: kept[int(found.group(1))], text)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A change of a Canary, at unix seconds `at`."""
-
-    at: float
-    phase: str
-    weight: int
-    failed_checks: int
-    last_applied: str
-    last_promoted: str
-
-
-class Watcher:
-    """What every Canary's status was, change by change."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.seen: dict[str, list[Seen]] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(15)
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(0.5):
-            try:
-                found = self.environment.get("canaries", NAMESPACE)
-            except (OSError, ValueError, subprocess.SubprocessError):
-                continue  # a scenario may have the API server busy
-            for each in found["items"]:
-                status = each.get("status") or {}
-                now = Seen(
-                    time.time(),
-                    status.get("phase", ""),
-                    status.get("canaryWeight", 0),
-                    status.get("failedChecks", 0),
-                    status.get("lastAppliedSpec", ""),
-                    status.get("lastPromotedSpec", ""),
-                )
-                history = self.seen.setdefault(each["metadata"]["name"], [])
-                if not history or vars(history[-1]) | {"at": 0} != vars(now) | {"at": 0}:
-                    history.append(now)
-
-
-@dataclass(frozen=True)
-class World:
-    """What all scenarios share: the cluster, one Git repository that Flux follows, the trained versions."""
-
-    environment: Environment
-    folder: Path
-    artifacts: Path
-    questions: Sequence[Question]
-    watcher: Watcher
-    lock: threading.Lock
-    run: str
-    """Takes part in every name: a cluster may have seen these scenarios before."""
-
-    def clean_up(self) -> None:
-        """Have Flux remove what it applied."""
-        words = ["kustomizations.kustomize.toolkit.fluxcd.io", "--namespace=flux-system", f"--selector=run={self.run}"]
-        self.environment.kubectl("delete", *words, "--timeout=50s")
-
-    @property
-    def repo(self) -> str:
-        return f"{self.environment.git}/serving.git"
-
-
-def world(environment: Environment, folder: Path, watcher: Watcher) -> World:
-    """Train the versions, and have Flux follow the repository."""
-    artifacts = folder / "artifacts"
-    command = [sys.executable, str(ROOT / "model-images" / "mpg" / "train.py"), "--out", str(artifacts)]
-    subprocess.run(command, check=True, capture_output=True)
-    found = World(
-        environment, folder, artifacts, questions(artifacts, VERSIONS), watcher, threading.Lock(), uuid4().hex[:4]
-    )
-    git("clone", "-q", found.repo, str(folder / "checkout"), cwd=folder)
-    spec = {"interval": "5s", "url": found.repo, "ref": {"branch": "main"}}
-    environment.apply(
-        {
-            "apiVersion": "source.toolkit.fluxcd.io/v1",
-            "kind": "GitRepository",
-            "metadata": {"name": "serving", "namespace": "flux-system"},
-            "spec": spec,
-        }
-    )
-    return found
-
-
-def git(*words: str, cwd: Path) -> str:
-    done = subprocess.run(
-        ["git", *words], cwd=cwd, env={**os.environ, **GIT}, capture_output=True, text=True, check=True, timeout=60
-    )
-    return done.stdout.strip()
 
 
 class Scene:
@@ -189,7 +32,11 @@ class Scene:
         self.folder.mkdir()
         self.artifacts = world.artifacts
         self.base = "host-busybox"
-        self.env = {**GIT, "MODELPACK_INSECURE_REGISTRIES": world.environment.registry}
+        self.env = {
+            **GIT,
+            "MODELPACK_INSECURE_REGISTRIES": world.environment.registry,
+            "KUBECONFIG": str(world.environment.kubeconfig),
+        }
 
     # -- what a person does
 
@@ -207,6 +54,7 @@ class Scene:
             git("commit", "-q", "-m", f"Serve {self.name}", cwd=checkout)
             self._push(checkout)
         assert self.bump(version).code == 0
+        self._await_flux()
         self.world.environment.apply(self._kustomization())
         self.wait_for("Initialized", 120)
 
@@ -237,7 +85,7 @@ class Scene:
     def kill_copy(self, image: str) -> bool:
         """SIGKILL the copy script of a pod whose model image has `image` in its reference, if one runs."""
         pods = self.world.environment.get("pods", NAMESPACE)["items"]
-        running = {each["metadata"]["uid"] for each in pods if image in str(each["spec"]["initContainers"])}
+        running = {each["metadata"]["uid"] for each in pods if image in str(each["spec"].get("initContainers"))}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 ours = b"/modelpack/copy.sh" in (process / "cmdline").read_bytes()
@@ -253,6 +101,18 @@ class Scene:
 
     def modelpack(self, *words: object) -> Done:
         return modelpack(*words, cwd=self.folder, env=self.env)
+
+    def ask(self, headers: Mapping[str, str]) -> str:
+        """The version that answers one request with these headers."""
+        question = self.world.questions[0]
+        answer = requests.post(
+            f"{self.world.environment.ingress}{PATH}",
+            data=question.body,
+            headers={"Host": f"{self.name}.example.com", **headers},
+            timeout=10,
+        )
+        answer.raise_for_status()
+        return question.who(answer.json()["predictions"][0])
 
     def load(self, rate: float) -> Load:
         return Load(self.world.environment.ingress, f"{self.name}.example.com", self.world.questions, rate)
@@ -298,8 +158,9 @@ class Scene:
         folders = [f"{part}/{self.name}" for part in ("manifests", "model-images")]
         return int(git("log", "-1", "--format=%ct", "main", "--", *folders, cwd=self.folder / "look.git"))
 
-    def rejected(self) -> str:
-        return self.git_file(f"model-images/{self.name}/rejected.yaml")
+    def rejected(self) -> list[dict[str, str]]:
+        """What rejected.yaml has, at the tip of the branch."""
+        return yaml.safe_load(self.git_file(f"model-images/{self.name}/rejected.yaml")) or []
 
     def serving(self, deployment: str = "") -> str:
         """The model image of the primary's Deployment, or another's."""
@@ -336,6 +197,19 @@ class Scene:
         answer.raise_for_status()
         return list(answer.json()["rollouts"])
 
+    def empty_panels(self) -> list[tuple[str, str]]:
+        """The dashboards' panels and expressions that give nothing now."""
+        values = {"namespace": NAMESPACE, "canary": self.name, "server": "mpg", "check": "errors"}
+        empty = []
+        for file in sorted((ROOT / "flagger" / "dashboards").glob("*.json")):
+            for panel, expression in expressions(json.loads(file.read_text()), values):
+                answer = requests.get(
+                    f"{self.world.environment.prometheus}/api/v1/query", params={"query": expression}, timeout=10
+                )
+                if not answer.ok or not answer.json()["data"]["result"]:
+                    empty.append((panel, expression))
+        return empty
+
     # -- inside
 
     def _write(self, checkout: Path) -> None:
@@ -355,6 +229,21 @@ class Scene:
             except subprocess.CalledProcessError:
                 git("pull", "-q", "--rebase", "origin", "main", cwd=checkout)
         git("push", "-q", "origin", "HEAD:main", cwd=checkout)
+
+    def _await_flux(self) -> None:
+        """Until Flux has the branch's tip: it may not see the commit before, without a digest, and roll out twice."""
+        self.git_file("")
+        tip = git("rev-parse", "main", cwd=self.folder / "look.git")
+
+        def fetched() -> bool:
+            environment = self.world.environment
+            known = environment.get("gitrepositories.source.toolkit.fluxcd.io", "flux-system", "serving")
+            revision = known["status"]["artifact"]["revision"].partition(":")[2]
+            command = ["git", "merge-base", "--is-ancestor", tip, revision]
+            git("fetch", "-q", "origin", "+main:main", cwd=self.folder / "look.git")
+            return subprocess.run(command, cwd=self.folder / "look.git", capture_output=True).returncode == 0
+
+        wait("Flux to fetch the commit", fetched, 60)
 
     @staticmethod
     def _has_commits(checkout: Path) -> bool:

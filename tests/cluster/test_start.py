@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,6 @@ from tests.integration.servers.gotools import go_tools
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = Path(__file__).with_name("overlay")
-PARTS = (("flagger-system", "flagger"), ("modelpack", "modelpack-gate"), ("modelpack", "prometheus"))
 PASSING = "events,events.events.k8s.io,leases.coordination.k8s.io,endpointslices.discovery.k8s.io,endpoints"
 SECONDS = 900
 
@@ -113,32 +113,31 @@ def test_no_cluster_is_made_without_a_question(programs: Path) -> None:
 
 @pytest.fixture
 def bare(cluster: Environment) -> Iterator[Environment]:
-    """The cluster without what its overlay installs; a user's own is left as it is."""
+    """The cluster without what its overlay installs and what scenarios left; a user's own is taken as it is."""
     if cluster.state is None:
         yield cluster
         return
     services = cluster.get("services", "modelpack")["items"]
-    subprocess.run(
-        ["kubectl", "delete", "-k", OVERLAY, "--ignore-not-found"], env=environ(cluster), check=True, timeout=SECONDS
-    )
+    kubectl(cluster, "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "--all", "--namespace=flux-system")
+    kubectl(cluster, "wait", "--for=delete", "pods,canaries", "--all", "--namespace=default", f"--timeout={SECONDS}s")
+    kubectl(cluster, "delete", "-k", str(OVERLAY), "--ignore-not-found")
     try:
         yield cluster
     finally:
-        # the addresses that Environment knows are the Services' from before
-        kept = [
-            {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "metadata": {"name": each["metadata"]["name"], "namespace": "modelpack"},
-                "spec": {key: each["spec"][key] for key in ("clusterIP", "selector", "ports")},
-            }
-            for each in services
-        ]
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "modelpack"}})
-        cluster.apply(*kept)
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(OVERLAY))
-        for namespace, name in PARTS:
-            cluster.kubectl("rollout", "status", f"deployment/{name}", f"--namespace={namespace}", "--timeout=55s")
+        cluster.apply(*(same_address(each) for each in services))  # Environment knows them
+        kubectl(cluster, "apply", "--server-side", "--force-conflicts", "-k", str(OVERLAY))
+        kubectl(cluster, "wait", "deployments", "-A", "--all", "--for=condition=Available", f"--timeout={SECONDS}s")
+
+
+def same_address(service: dict[str, Any]) -> dict[str, Any]:
+    spec = {key: service["spec"][key] for key in ("clusterIP", "selector", "ports")}
+    metadata = {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def kubectl(cluster: Environment, *words: str) -> None:
+    subprocess.run(["kubectl", *words], env=environ(cluster), check=True, timeout=SECONDS)
 
 
 def environ(cluster: Environment) -> dict[str, str]:
