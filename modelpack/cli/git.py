@@ -107,16 +107,24 @@ def settle(gate: str, repo: str, branch: str, watch: bool, via: tuple[str, ...],
 
 
 def _settle(gate: str, repo: str, branch: str, via: Via, as_json: bool, *, quiet: bool) -> None:
-    from modelpack.reconcile.settle import Action, settle_once
+    from modelpack.reconcile.settle import Action, Outcome, settle_once
 
-    outcomes = settle_once(gate, repo, branch, via)
-    if outcomes or not quiet:
+    outcomes: list[Outcome] = []
+    failure: ModelpackError | None = None
+    try:
+        for outcome in settle_once(gate, repo, branch, via):
+            outcomes.append(outcome)
+    except ModelpackError as error:  # what was done before is told first
+        failure = error
+    if outcomes or not (quiet or failure):
         lines = [
             f"{each.model}: {each.action.value}, {each.note}" + (f" (commit {each.commit[:7]})" if each.commit else "")
             for each in outcomes
         ]
         value = {"outcomes": [{**vars(each), "action": each.action.value} for each in outcomes]}
         emit(value, "\n".join(lines) or "nothing to settle", as_json)
+    if failure:
+        raise failure
     for each in outcomes:
         if each.action is Action.HOLD:
             raise InconclusiveError(

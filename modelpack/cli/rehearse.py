@@ -109,7 +109,7 @@ def rehearse(
             written = report or default
             try:
                 if settle and rehearsal.gate and outcome.result in (Result.ROLLED_BACK, Result.FAILED_BEFORE):
-                    settled = settle_once(rehearsal.gate.address, repo, branch, rules)
+                    settled = tuple(settle_once(rehearsal.gate.address, repo, branch, rules))
             finally:  # Git may refuse; what was found out is worth keeping
                 outcome = write_report(outcome, rehearsal.gate, written)
     notes = [f"{each.action.value}: {each.note}" + f" ({each.commit[:7]})" * bool(each.commit) for each in settled]

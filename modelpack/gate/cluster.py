@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelpack.errors import ModelpackError, NotFoundError
+from modelpack.errors import ModelpackError, NotFoundError, RemoteError
 from modelpack.gate.prometheus import Prometheus
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.selectors import Selector
@@ -24,7 +24,7 @@ class InCluster:
         seen = self._cluster.observe(namespace, name)
         for role, image in (("target", seen.canary_image), ("primary", seen.primary_image)):
             if not image:
-                raise NotFoundError(f"Canary {namespace}/{name}", f"its {role} does not exist")
+                raise RemoteError(f"Canary {namespace}/{name}", f"its {role} does not exist")  # yet, or for a moment
 
         def endpoint(role: str, image: str) -> Endpoint:
             return Endpoint(f"http://{seen.service}-{role}.{namespace}:{seen.port}", image)

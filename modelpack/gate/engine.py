@@ -30,7 +30,7 @@ from modelpack.gate.target import Surroundings, Target
 from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision, combine
 from modelpack.gate.watcher import Watcher
 
-LOCK_TIMEOUT = 4.0  # Flagger waits for 10 s
+LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s that Flagger waits
 PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
 LEAST_PATIENCE = 3.0  # seconds
 GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
@@ -103,8 +103,7 @@ class Gate:
         if answer.rollout:
             reason = answer.decision.reason
             event = Event(self._clock(), call.hook, call.phase, call.message, answer.status, reason)
-            with self._locked(call.namespace, call.name):
-                self._store.add_event(answer.rollout, event)
+            self._store.add_event(answer.rollout, event)
         elif answer.status != 200:
             _log.warning("%s of %s/%s: %s", call.hook, call.namespace, call.name, answer.decision.reason)
 
@@ -234,7 +233,13 @@ class Gate:
     def look(self, namespace: str, name: str) -> float | None:
         """One look at a Canary and its counters: the seconds until the next is due, None if it has no open rollout."""
         with self._locked(namespace, name):
-            target = self._surroundings.resolve(namespace, name)
+            now = self._clock()
+            try:
+                target = self._surroundings.resolve(namespace, name)
+            except NotFoundError:
+                self._meters.pop((namespace, name), None)
+                self._store.save([lifecycle.gone(each, now) for each in self._store.open(namespace, name)], now)
+                return None
             now = self._clock()
             rollout = lifecycle.current(self._observe(target, now))
             if rollout is None or rollout.state != ACTIVE or target.phase not in ANALYSIS:
@@ -253,6 +258,7 @@ class Gate:
                             self._store.add_counts(rollout.id, check, stratum)
                         if stratum.canary_total and latest.traffic_started is None:  # strategies without weights
                             latest = replace(latest, traffic_started=now)
+                            self._store.save([latest], now)
                 self._judge(latest, target, now)
         return _pace(target)
 

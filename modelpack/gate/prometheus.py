@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -30,6 +31,8 @@ class Prometheus:
     def __init__(self, url: str, selectors: Iterable[Selector]) -> None:
         """`selectors` are filled ones."""
         self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        self._place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # reasons are shown to anybody
         self._selectors = tuple(dict.fromkeys(selectors))
         self._window: tuple[float, float] | None = None
         self._found: dict[Selector, list[Series]] = {}
@@ -49,10 +52,10 @@ class Prometheus:
         try:
             answer = json.loads(body)
             if answer["status"] != "success":
-                raise RemoteError(self.url, f"refused the query {window}: {_printable(answer.get('error'))}")
+                raise RemoteError(self._place, f"refused the query {window}: {_printable(answer.get('error'))}")
             return [_series(each, start, end) for each in answer["data"]["result"]]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise RemoteError(self.url, "did not answer as Prometheus does") from error
+            raise RemoteError(self._place, "did not answer as Prometheus does") from error
 
     def _get(self, query: dict[str, str]) -> bytes:
         body = bytearray()
@@ -61,11 +64,11 @@ class Prometheus:
                 for chunk in answer.iter_content(1 << 16):
                     body += chunk
                     if len(body) > MAX_BYTES:
-                        raise RemoteError(self.url, f"answered more than {MAX_BYTES} bytes")
+                        raise RemoteError(self._place, f"answered more than {MAX_BYTES} bytes")
         except (requests.RequestException, OSError) as error:
-            raise RemoteError(self.url, f"cannot be read ({type(error).__name__})") from error
+            raise RemoteError(self._place, f"cannot be read ({type(error).__name__})") from error
         if answer.status_code != 200 and not body.lstrip().startswith(b"{"):  # refusals come in JSON too
-            raise RemoteError(self.url, f"answered {answer.status_code}")
+            raise RemoteError(self._place, f"answered {answer.status_code}")
         return bytes(body)
 
 

@@ -22,6 +22,7 @@ WITHDRAWN = "withdrawn"  # the canary runs the primary's digest again: reverted 
 MINTING_HOOKS = ("pre-rollout", "confirm-traffic-increase", "confirm-promotion", "rollback")
 ANALYSIS = (Phase.PROGRESSING.value, Phase.WAITING_PROMOTION.value)  # phases in which requests count as evidence
 _UNDER_WAY = (*ANALYSIS, Phase.WAITING.value, Phase.PROMOTING.value, Phase.FINALISING.value)
+_GONE = "Terminated"
 
 
 NOTHING_YET = Decision(PENDING, "nothing is checked yet")
@@ -151,6 +152,11 @@ def _end(rollout: Rollout, target: Target, now: float) -> Rollout:
         state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(target.phase, SUPERSEDED)
     primary = target.primary.image if state == FAILED else rollout.primary_image
     return replace(rollout, state=state, primary_image=primary, ended=now)
+
+
+def gone(rollout: Rollout, now: float) -> Rollout:
+    """The rollout after its Canary was deleted: nobody will ever say how it ended."""
+    return replace(rollout, state=SUPERSEDED, phase=_GONE, ended=now)
 
 
 @dataclass(frozen=True)

@@ -181,14 +181,14 @@ class Store:
         wanted: list[sa.ColumnElement[bool]] = [_rollouts.c.ended.is_(None)]
         if namespace is not None:
             wanted += [_rollouts.c.namespace == namespace, _rollouts.c.name == name]
-        return self._rollouts(*wanted)
+        return self._rollouts(*wanted, most=None)
 
     def rollouts(self, **equal: Any) -> list[Rollout]:
         """The newest `LISTED` with these values in these columns; None leaves a column open."""
         return self._rollouts(*(_rollouts.c[column] == value for column, value in equal.items() if value is not None))
 
-    def _rollouts(self, *where: sa.ColumnElement[bool]) -> list[Rollout]:
-        query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(LISTED)
+    def _rollouts(self, *where: sa.ColumnElement[bool], most: int | None = LISTED) -> list[Rollout]:
+        query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(most)
         with self._connection() as connection:
             return [_rollout(row) for row in connection.execute(query)]
 

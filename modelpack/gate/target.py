@@ -47,7 +47,7 @@ class Surroundings(Protocol):
     """Where the gate runs. Used by several threads at once; every call may take seconds."""
 
     def resolve(self, namespace: str, name: str) -> Target:
-        """One consistent reading of a Canary; raises ModelpackError."""
+        """One consistent reading of a Canary; raises NotFoundError if there is none any more, else ModelpackError."""
         ...
 
     def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:

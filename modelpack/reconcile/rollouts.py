@@ -9,13 +9,17 @@ from typing import Any
 import requests
 
 from modelpack.errors import RemoteError
+from modelpack.gitops.program import without_login
 
 _SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What the gate knows of one rollout. `image` is the canary's as it was bound, `primary` what served beside it."""
+    """What the gate knows of one rollout. `image` is the canary's as it was bound, `primary` what served beside it.
+
+    `started` is in unix seconds.
+    """
 
     id: str
     namespace: str
@@ -27,6 +31,7 @@ class Rollout:
     state: str
     verdict: str
     reason: str
+    started: float
 
 
 class Gate:
@@ -34,39 +39,46 @@ class Gate:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self._place = without_login(self.url)
         self._session = requests.Session()
         self._session.trust_env = False  # a gate is a neighbour: no proxy stands between
 
     def unsettled(self, states: Iterable[str]) -> tuple[Rollout, ...]:
         """Rollouts in these states that nobody has settled, oldest first."""
-        found = []
-        for state in states:
-            answer = self._call("GET", "/api/v1/rollouts", params={"state": state, "settled": "false"})
-            try:
-                found += [(float(each["started"]), _rollout(each)) for each in answer["rollouts"]]
-            except (KeyError, TypeError, ValueError) as error:
-                raise RemoteError(self.url, "does not answer like a gate", "is this the gate's address?") from error
-        return tuple(rollout for _, rollout in sorted(found, key=lambda pair: pair[0]))
+        return _in_order(each for state in states for each in self._list(state=state, settled="false"))
+
+    def beside(self, rollout: Rollout) -> tuple[Rollout, ...]:
+        """The other rollouts of the same Canary that the gate lists, oldest first."""
+        canary = (rollout.namespace, rollout.name)
+        found = self._list(model=rollout.model)
+        return _in_order(each for each in found if (each.namespace, each.name) == canary and each.id != rollout.id)
 
     def settle(self, rollout: Rollout, note: str) -> None:
         """Tell the gate that a rollout needs nothing more."""
         self._call("POST", f"/api/v1/rollouts/{rollout.id}/settled", json={"note": note})
+
+    def _list(self, **wanted: str) -> list[Rollout]:
+        answer = self._call("GET", "/api/v1/rollouts", params=wanted)
+        try:
+            return [_rollout(each) for each in answer["rollouts"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?") from error
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
             answer = self._session.request(method, self.url + path, timeout=_SECONDS, **arguments)
         except (requests.RequestException, ValueError) as error:
             raise RemoteError(
-                self.url, "the gate cannot be reached", "is it running, and is this its address?"
+                self._place, "the gate cannot be reached", "is it running, and is this its address?"
             ) from error
         if not answer.ok:
             raise RemoteError(
-                self.url, f"the gate answered {answer.status_code} to {method} {path}: {answer.text[:200]}"
+                self._place, f"the gate answered {answer.status_code} to {method} {path}: {answer.text[:200]}"
             )
         try:
             return answer.json()
         except ValueError as error:
-            raise RemoteError(self.url, "does not answer like a gate", "is this the gate's address?") from error
+            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?") from error
 
 
 def _rollout(value: Any) -> Rollout:
@@ -81,4 +93,9 @@ def _rollout(value: Any) -> Rollout:
         state=str(value["state"]),
         verdict=str(value["verdict"]),
         reason=str(value["reason"]),
+        started=float(value["started"]),
     )
+
+
+def _in_order(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:
+    return tuple(sorted(rollouts, key=lambda each: each.started))

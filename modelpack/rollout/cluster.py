@@ -164,7 +164,7 @@ def _connect(context: str | None) -> Get:
             # the client reads $KUBECONFIG when it is imported, which may have been long ago
             file = os.environ.get("KUBECONFIG") or None
             config.load_kube_config(config_file=file, context=context, client_configuration=settings)
-    except (ConfigException, OSError, ValueError) as error:
+    except Exception as error:  # whatever the client trips over in a file that is no kubeconfig
         raise InputError(
             "a cluster", f"is not configured: {error}", "set KUBECONFIG, or name a --context that it has"
         ) from error

@@ -5,6 +5,7 @@ Pure: objects in, values out. Behaviour is that of Flagger 1.44.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ ANNOTATION_CONTAINER = "modelpack.dev/container"  # on the Canary: which contain
 DEFAULT_CONTAINER = "model"
 DEFAULT_INTERVAL = 60.0  # seconds
 KINDS = {"Deployment": "deployments", "DaemonSet": "daemonsets"}
+_SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 Json = Mapping[str, Any]
 
@@ -90,13 +92,13 @@ def observed(canary: Json, target: Json | None, primary: Json | None) -> Observe
             threshold=int(analysis.get("threshold") or 0) or 1,
             steps=_steps(analysis),
             analysis_iterations=int(analysis.get("iterations") or 0),
-            service=str(service.get("name") or (spec.get("targetRef") or {}).get("name") or name),
-            port=int(service.get("port") or 80),
+            service=_service(str(service.get("name") or (spec.get("targetRef") or {}).get("name") or name)),
+            port=_port(int(service.get("port") or 80)),
             canary_image=image,
             primary_image=_image(primary, container, place),
             rollback=_goes_back(target, image),
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(place, f"makes no sense: {error}") from error
 
 
@@ -127,12 +129,25 @@ def _promoted(status: Json) -> str:
     return next((str(each.get("message") or "") for each in conditions if each.get("type") == "Promoted"), "")
 
 
+def _service(name: str) -> str:
+    """A Service's name: others become part of addresses that are asked, and Flagger's CRD takes any text."""
+    if not _SERVICE.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is not the name of a Service")
+    return name
+
+
+def _port(port: int) -> int:
+    if not 0 < port < 1 << 16:
+        raise ValueError(f"{port} is not a port")
+    return port
+
+
 def _steps(analysis: Json) -> tuple[int, ...]:
     if analysis.get("iterations"):
         return ()
     if analysis.get("stepWeights"):
         return tuple(int(each) for each in analysis["stepWeights"])
-    step, highest = int(analysis.get("stepWeight") or 0), int(analysis.get("maxWeight") or 0) or 100
+    step, highest = int(analysis.get("stepWeight") or 0), min(100, int(analysis.get("maxWeight") or 0) or 100)
     if step <= 0:
         return ()
     return tuple(min(100, step * number) for number in range(1, -(-highest // step) + 1))

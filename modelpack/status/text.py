@@ -93,6 +93,8 @@ def _canary(view: View) -> str:
         return f"{'went back to' if view.seen.rollback else 'runs'} {short(image)}" if image else "is being started"
     gate = view.gate
     failed = gate.image if gate and gate.state == "failed" else ""
+    if view.seen.phase == Phase.FAILED.value and view.seen.weight >= 100:
+        return f"serves {short(image)} to all: its promotion failed half-way, the primary did not get ready"
     if view.seen.phase == Phase.FAILED.value:
         return f"nothing: {_version(failed)} was rolled back" if failed else "nothing: the last one was rolled back"
     return "nothing"

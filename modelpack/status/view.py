@@ -138,7 +138,10 @@ class View:
         elif same(self.git.image, self.seen.primary_image):
             return "which serves"
         elif self.seen.phase == Phase.FAILED.value and self.failed(self.git.image):
-            return "which was rolled back; settle has yet to put Git right"
+            known = self.gate is None or same(self.gate.image, self.git.image)  # settle asks the gate what failed
+            return "which was rolled back" + (
+                "; settle has yet to put Git right" if known else " unjudged: a person has to look"
+            )
         return "not yet applied"
 
     def failed(self, image: str) -> bool:

@@ -258,7 +258,8 @@ def _remove(tree: Tree, mapping: yaml.MappingNode, pair: tuple[yaml.Node, yaml.N
     if mapping.flow_style:
         start, end = key.start_mark.index, value.end_mark.index
         if at + 1 < len(mapping.value):
-            end = mapping.value[at + 1][0].start_mark.index
+            end = tree.text.index(",", end) + 1  # not to the next key: a "? " may stand before that
+            end += len(tree.text[end:]) - len(tree.text[end:].lstrip(" "))
         elif at:
             start = mapping.value[at - 1][1].end_mark.index
     else:

@@ -193,17 +193,17 @@ def test_settle_asks_the_gate_what_became_of_a_rollout(
     )
     s.until("rollback", 200) if error else s.until("confirm-traffic-increase", 200)
     bare = serving.bare(tmp_path / "bare", "v2")
-    assert settle_once(s.url, str(bare), "main", Via(), str) == ()  # not before it is over
+    assert tuple(settle_once(s.url, str(bare), "main", Via(), str)) == ()  # not before it is over
 
     ran = {role: {"url": urls[role], "image": last[role]} for role in urls if role in last}
     s.folder.write(phase="Promoting" if "primary" in last else "Progressing", **ran)
     s.ask("rollback")
     s.folder.write(phase=last["phase"])
     s.ask("post-rollout", phase=last["phase"])
-    done = settle_once(s.url, str(bare), "main", Via(), str)
+    done = tuple(settle_once(s.url, str(bare), "main", Via(), str))
     assert [each.action for each in done] == ([action] if action else [])
     assert serving.served(bare) == serving.deployment(git_names)
-    assert settle_once(s.url, str(bare), "main", Via(), str) == ()
+    assert tuple(settle_once(s.url, str(bare), "main", Via(), str)) == ()
 
 
 @pytest.mark.parametrize(

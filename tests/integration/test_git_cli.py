@@ -68,6 +68,10 @@ def test_what_settle_rejected_is_refused_under_any_tag(run: Run) -> None:
         gate.add(image=primary["old"], primary_image=primary["old"])
         code, _, err = run("settle", "--gate", gate.url, "--json")
         assert (code, err) == (8, "error: mpg rollout r2: a person has to look; Git was left as it is\n")
+        gate.add(image=primary["old"], primary_image=primary["old"])
+        gate.add(image=primary["old"], primary_image=primary["old"], model="gone", namespace="other")
+        code, out, err = run("settle", "--gate", gate.url)  # what was done is told, and the exit code is the error's
+        assert (code, out.startswith("mpg: held, v1 failed")) == (3, True) and "gone" in err
         gate.status = 503
         assert run("settle", "--gate", gate.url)[0] == 5
     run("build", "model-images/mpg", "--version", "v2", "--tag", f"{IMAGE}:again", "--push")

@@ -25,7 +25,7 @@ def gate() -> Iterator[FakeGate]:
 
 
 def settle(gate: FakeGate, repository: Path) -> tuple[Outcome, ...]:
-    return settle_once(gate.url, str(repository), "main", Via(), lambda image: serving.digest("model v2"))
+    return tuple(settle_once(gate.url, str(repository), "main", Via(), lambda image: serving.digest("model v2")))
 
 
 def rejected(repository: Path) -> list[dict[str, str]]:
@@ -174,3 +174,21 @@ def test_a_rollback_that_failed_after_one_that_did_not_keeps_the_first_ones_mark
     settle(gate, folder)
     assert serving.served(folder) == before
     assert serving.digest("v1") in before
+
+
+def test_a_version_that_was_promoted_at_last_is_not_reverted(gate: FakeGate, tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare", "v2")
+    names = {"image": serving.image("v2"), "primary_image": serving.image("v1")}
+    gate.add(**names, name="elsewhere", state="active")
+    later = gate.add(**names, state="active", phase="Progressing")
+    assert [each.action for each in settle(gate, bare)] == [Action.WAIT]
+    later |= {"state": "promoted", "phase": "Succeeded"}
+    assert [each.action for each in settle(gate, bare)] == [Action.ACKNOWLEDGE]
+    assert serving.count(bare) == 1 and settle(gate, bare) == ()
+
+
+def test_an_error_shows_no_login_of_the_gate(tmp_path: Path) -> None:
+    with pytest.raises(RemoteError) as raised:
+        settle(FakeGate("http://ada:secret@127.0.0.1:9"), tmp_path)
+    assert "http://127.0.0.1:9: the gate cannot be reached" in str(raised.value)
+    assert "secret" not in str(raised.value)

@@ -259,3 +259,16 @@ def test_the_horizon_runs_from_the_first_request_where_weights_stay_at_none(scen
         scene.look(1, 9)
     scene.now += 60
     assert scene.ask("confirm-promotion") == 403 and "horizon" in scene.reason
+
+
+def test_the_first_request_is_remembered_while_another_check_holds(scene: Scene) -> None:
+    with serve(model_server(status=500)) as broken:
+        scene.folder.write(primary={"url": broken, "image": V1})
+        scene.ask("rollback")
+        (rollout,) = scene.store.open()
+        while scene.gate.probing(rollout.id):
+            time.sleep(0.02)
+        assert scene.store.open()[0].decision.verdict == "hold"
+        for _ in range(2):
+            scene.look(1, 9)
+        assert scene.store.open()[0].traffic_started == scene.now

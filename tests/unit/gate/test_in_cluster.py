@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from modelpack.errors import NotFoundError, RefusedError
+from modelpack.errors import NotFoundError, RefusedError, RemoteError
 from modelpack.gate.cluster import InCluster
 from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Approval, Call
@@ -125,7 +125,7 @@ def test_versions_are_reached_through_flaggers_services(scene: Scene) -> None:
     assert (target.primary.url, target.primary.image) == ("http://mpg-primary.default:8080", V1)
     assert (target.interval, target.speed) == (10.0, 1.0)
     del scene.api.objects["/apis/apps/v1/namespaces/default/deployments/mpg-primary"]
-    with pytest.raises(NotFoundError, match="its primary does not exist"):
+    with pytest.raises(RemoteError, match="its primary does not exist"):
         scene.surroundings.resolve("default", "mpg")
 
 
@@ -242,3 +242,39 @@ def test_a_canary_that_cannot_be_read_stops_no_other(tmp_path: Path, stack: Exit
     released.set()
     scene.gate.stop()
     assert scene.gate.why_unready() == "the watcher does not run"
+
+
+def test_a_deleted_canary_ends_its_rollouts_and_a_missing_deployment_does_not(scene: Scene) -> None:
+    scene.ask("confirm-traffic-increase")
+    target = scene.api.objects.pop("/apis/apps/v1/namespaces/default/deployments/mpg")
+    with pytest.raises(RemoteError, match="its target does not exist"):
+        scene.look()
+    assert len(scene.store.open()) == 1
+    scene.api.put(target)
+    gone = scene.api.objects.pop(CANARIES.format("default") + "/mpg")
+    assert scene.gate.look("default", "mpg") is None
+    (rollout,) = scene.store.rollouts()
+    assert (rollout.state, rollout.phase, rollout.ended) == ("superseded", "Terminated", scene.now)
+    scene.api.put(gone)
+    assert scene.ask("confirm-traffic-increase") == 200
+    assert [each.state for each in scene.store.open()] == ["active"]
+
+
+def test_noting_a_call_waits_for_no_look(scene: Scene) -> None:
+    call = Call("confirm-traffic-increase", "default", "mpg", "Progressing", "c1", "mpg")
+    answer = scene.gate.decide(call)
+    looking, released = threading.Event(), threading.Event()
+
+    def before(path: str) -> None:
+        looking.set()
+        released.wait(20)
+
+    scene.api.before = before
+    look = threading.Thread(target=scene.gate.look, args=("default", "mpg"))
+    look.start()
+    looking.wait(5)
+    started = time.monotonic()
+    scene.gate.note(call, answer)
+    assert time.monotonic() - started < 1 and scene.store.events(answer.rollout)
+    released.set()
+    look.join()

@@ -60,6 +60,7 @@ def test_a_canary_that_never_stands_still_is_an_error(api: FakeApi) -> None:
         ({"stepWeights": [5, 40], "interval": "1m30s"}, (5, 40), 0, 90.0),
         ({"stepWeight": 30, "maxWeight": 50, "interval": "1s"}, (30, 60), 0, 10.0),
         ({"stepWeight": 50}, (50, 100), 0, 60.0),
+        ({"stepWeight": 50, "maxWeight": 10**15}, (50, 100), 0, 60.0),
         ({"iterations": 10, "interval": "odd"}, (), 10, 60.0),
     ],
 )
@@ -203,3 +204,23 @@ def test_no_cluster_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Cluster.connect("other")
     with pytest.raises(RemoteError, match="cannot be reached"):
         Cluster.connect("c").version()
+
+
+@pytest.mark.parametrize(
+    "service",
+    [{"name": "169.254.169.254/latest?"}, {"name": "a@b"}, {"name": "mpg\r\nX: y"}, {"port": 70000}, {"port": -1}],
+)
+def test_a_service_that_would_lead_elsewhere_is_refused(api: FakeApi, service: dict[str, Any]) -> None:
+    api.objects[CANARY]["spec"]["service"] |= service
+    with pytest.raises(InputError, match=r"^Canary default/mpg: makes no sense: "):
+        api.cluster.observe("default", "mpg")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "5", "clusters: 3"])
+def test_a_kubeconfig_that_makes_no_sense_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with pytest.raises(InputError, match="is not configured"):
+        Cluster.connect()

@@ -71,6 +71,10 @@ events   14:12:20 New revision detected! Scaling up mpg.default
             {"phase": "Failed"}, {},
             "names v2 (222222222222), which was rolled back; settle has yet to put Git right; main 3f9c2ab",
         ),
+        (
+            {"phase": "Failed", "canary_image": V3}, {"image": V3},
+            "names v3 (333333333333), which was rolled back unjudged: a person has to look; main 3f9c2ab",
+        ),
         ({"phase": "Failed", "canary_image": V1}, {"image": V1}, "names v1 (111111111111), which serves; main 3f9c2ab"),
         ({}, {"image": "registry.local/models/mpg:v2"}, "names v2, which the canary runs; main 3f9c2ab"),
         ({}, {"missing": "not asked (no --repo)"}, "not asked (no --repo)"),
@@ -89,6 +93,11 @@ def test_how_git_stands_to_what_runs(seen: dict[str, Any], git: dict[str, str], 
         ({"phase": "Succeeded"}, {}, "nothing"),
         ({"phase": "Failed"}, {"state": "failed", "ended": NOW}, "nothing: v2 was rolled back"),
         ({"phase": "Failed"}, {}, "nothing: the last one was rolled back"),
+        (
+            {"phase": "Failed", "weight": 100, "primary_image": V2},
+            {"state": "failed", "ended": NOW},
+            "serves v2 (222222222222) to all: its promotion failed half-way, the primary did not get ready",
+        ),
     ],
 )
 def test_what_the_canary_is(seen: dict[str, Any], gate: dict[str, Any], says: str) -> None:

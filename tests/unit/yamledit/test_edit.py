@@ -321,6 +321,7 @@ def test_unannotate_undoes_annotate(template: str, end: str) -> None:
         (f"\n        {KEY}: |\n          x\n        b: c\n", "\n        b: c\n"),
         (f" {{b: c, {KEY}: x}}\n", " {b: c}\n"),
         (f" {{b: c, {KEY}: x , d: e}}\n", " {b: c, d: e}\n"),
+        (f" {{{KEY}: x, ? ''\n          : c}}\n", " {? ''\n          : c}\n"),
     ],
 )  # fmt: skip
 def test_unannotate_takes_one_entry(before: str, after: str) -> None:
