@@ -175,7 +175,7 @@ for report in sorted(pathlib.Path(sys.argv[1]).glob("*/report.json")):
     print("      " + reason.replace("; ", "\n      "))
 PYTHON
     printf '\nGit (%s), the newest first:\n' "$ORIGIN"
-    git --git-dir="$ORIGIN" log --format='  %h %s'
+    git --no-pager --git-dir="$ORIGIN" log --format='  %h %s'
     printf '\nServing: %s\n' "$image"
     if [ -n "$KEEP" ]; then printf '\nThe page stays up: %s (stop it with: kill %s)\n' "$URL" "$GATE"; fi
 }

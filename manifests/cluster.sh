@@ -290,13 +290,15 @@ down() {
     local others
     PUT=$(recorded)
     if [ -z "$PUT" ]; then echo "nothing of this script is in context $CONTEXT"; return; fi
-    say "Removing from context $CONTEXT what --cluster put there"
+    say "What --cluster put into context $CONTEXT, to be removed:"
     if grep -Eq '(^Deployment.* flagger| canaries.flagger.app)$' <<<"$PUT" && exists CustomResourceDefinition.v1.apiextensions.k8s.io - canaries.flagger.app; then
         others=$(kube get canaries.flagger.app -A --output=jsonpath='{range .items[*]}{.metadata.namespace}/{.metadata.name} {end}')
         others=" $others"
         others=${others/ default\/mpg / }
         [ "$others" = " " ] || die "the Flagger that goes is needed by Canaries of others: delete${others% } first"
     fi
+    awk '{ sub(/[.].*/, "", $1); print "  " $1, ($2 == "-" ? "" : $2 "/") $3 }' <<<"$PUT"
+    ask
     take_away .
     kube delete configmap modelpack-start --namespace=default --ignore-not-found >>"$LOG"
     say "Gone"
@@ -315,6 +317,7 @@ if [ -n "$DOWN" ]; then
 fi
 if [ -z "$CONTEXT" ]; then make_cluster; fi
 if [ -f "$MADE" ] && [ "$CONTEXT" = "$(<"$MADE")-modelpack" ]; then REGISTRY=${REGISTRY:-$BESIDE}; fi
+case $REGISTRY in *://*) refuse "--registry is a prefix of image names like ghcr.io/NAME, without ${REGISTRY%%://*}://" ;; esac
 [ -n "$REGISTRY" ] || refuse "give --registry PREFIX, where images can be pushed to and the cluster can pull from"
 reach
 PUT=$(recorded)

@@ -221,7 +221,10 @@ roll() { # VERSION PHASE WORDS...: commit it, apply it, insist on how it ends
     apply_tip
     run python -c "$FOLLOW" "$version" "$phase" "$PATIENCE" \
         modelpack status default/mpg --context "$CONTEXT" --repo "$ORIGIN" --watch --json || code=$?
-    [ "$code" = 0 ] || modelpack status default/mpg --context "$CONTEXT" --repo "$ORIGIN" || true
+    if [ "$code" != 0 ]; then
+        modelpack status default/mpg --context "$CONTEXT" --repo "$ORIGIN" || true
+        kube get pods --namespace=default || true # an image that can't be pulled shows here
+    fi
     case $code in
         0) ;;
         7) die "$version should have ended in phase $phase" ;;
@@ -263,7 +266,7 @@ for version in ("v2", "v3", "v4"):
         print(f"\n  {version}  {each['state']}\n      " + each["reason"].replace("; ", "\n      "))
 PYTHON
     printf '\nGit (%s), the newest first:\n' "$ORIGIN"
-    git --git-dir="$ORIGIN" log --format='  %h %s'
+    git --no-pager --git-dir="$ORIGIN" log --format='  %h %s'
     printf '\nServing: %s\n' "$(kube get deployment mpg-primary --namespace=default --output='jsonpath={.spec.template.spec.initContainers[0].image}')"
     printf '\nTraffic: %s\n' "$(kube logs job/mpg-traffic --namespace=default --tail=1)"
     printf '\nThe page again:  kubectl --context=%s port-forward --namespace=modelpack service/modelpack-gate 8080:80\n' "$CONTEXT"

@@ -56,4 +56,6 @@ def main(file: str, rate: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or "INGRESS" not in os.environ:
+        sys.exit("usage: INGRESS=http://HOST:PORT HOST=NAME python3 load.py traffic.jsonl RATE")
     main(*sys.argv[1:])

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "settle": ("modelpack.cli.git", "settle", "After a failed rollout, make Git say what serves."),
     "rehearse": ("modelpack.cli.rehearse", "rehearse", "Run a rollout on this machine, gate and traffic included."),
     "status": ("modelpack.cli.status", "status", "Look at a rollout: versions, checks, and what comes next."),
-    "gate": ("modelpack.cli.gate", "gate", "Serve the metrics checker that Flagger asks."),
+    "gate": ("modelpack.cli.gate", "gate", "The metrics checker that Flagger asks: serve it, approve, reject."),
 }
 
 

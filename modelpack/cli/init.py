@@ -95,10 +95,12 @@ def _next_steps(chosen: scaffold.Scaffold) -> list[str]:
     return [
         f"Put the trained model where {home}/model.yaml says: {chosen.source.replace('{version}', 'v1')}",
         f"Replace {home}/golden.jsonl by requests whose answers you know, and set floor and margin in {home}/gate.yaml",
-        f"Write {home}/serve.py: it serves $MODEL_DIR on $PORT, GET /healthz and POST /v1/models/{chosen.name}:predict",
+        f"Write {home}/serve.py, for rehearsals: it serves $MODEL_DIR on $PORT, with GET /healthz and the path that "
+        f"{home}/gate.yaml asks the golden set at, POST /v1/models/{chosen.name}:predict",
         f"Commit all this, then: modelpack build {home} --version v1 --push",
         f"modelpack bump {image}:v1",
         "modelpack rehearse --speed 10 --rate 250",
-        f"For a cluster: name the server's image in manifests/{chosen.name}/deployment.yaml, then kubectl apply -k it",
+        f"For a cluster: put that server into the image that manifests/{chosen.name}/deployment.yaml names, then: "
+        f"kubectl apply --server-side -k manifests/{chosen.name}",
         *([_IMAGE_VOLUMES] if chosen.serve == scaffold.IMAGE_VOLUME else []),
     ]

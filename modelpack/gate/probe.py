@@ -66,7 +66,7 @@ def _reply(session: requests.Session, check: Golden, address: str, request: Any,
         try:
             with session.post(address, json=request, timeout=TIMEOUT, stream=True, allow_redirects=False) as answer:
                 if answer.status_code != 200:
-                    return Reply(error=f"answered {answer.status_code}")
+                    return Reply(error=f"POST {check.path} was answered {answer.status_code}")
                 body = _read(answer)
                 return Reply(check.read_prediction(json.loads(body)))
         except requests.ConnectionError as error:

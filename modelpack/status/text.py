@@ -121,7 +121,7 @@ def _gate(view: View) -> Iterator[str]:
     yield from _row("gate", f"{_verdict(gate)} {about} ({gate.rollout})")
     if gate.final or not gate.checks:
         yield from _row("", gate.reason)
-    if view.under_way and view.judged is None:
+    if view.gate_is_earlier:
         yield from _row("", "that is an earlier one; what the canary runs now was not judged yet")
     names = max((len(plain(each.name)) for each in gate.checks), default=0)
     for check in gate.checks:

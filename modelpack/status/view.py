@@ -122,6 +122,11 @@ class View:
         return gate if same(gate.image, self.seen.canary_image) or gate.state != "active" else None
 
     @property
+    def gate_is_earlier(self) -> bool:
+        """Whether the gate's newest rollout is not about what happens now: a new one is not judged yet."""
+        return self.gate is not None and self.judged is None and self.seen.phase not in (Phase.SUCCEEDED.value, Phase.FAILED.value)
+
+    @property
     def next(self) -> Step:
         if self.stopped and self.under_way:
             return Step("nothing under way: the rehearsal has ended, the next one starts over from the primary")
@@ -162,6 +167,7 @@ class View:
                 "reason": self.gate.reason,
                 "final": self.gate.final,
                 "state": self.gate.state,
+                "earlier": self.gate_is_earlier,
                 "checks": [
                     {"nPrimary" if key == "n_primary" else key: value for key, value in asdict(each).items()}
                     for each in self.gate.checks

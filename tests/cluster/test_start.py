@@ -58,6 +58,7 @@ def start(programs: Path, *words: str, **more: str) -> subprocess.CompletedProce
     [
         (["--cluster", "--frob"], "unknown word --frob"),
         (["--down", "--registry"], "--registry needs a value"),
+        (["--cluster", "--registry", "https://127.0.0.1:1"], "without https://"),
         (["--cluster"], "give --registry PREFIX"),
         (["--cluster", "--registry", "127.0.0.1:1", "--server-image", "s:1", "--modelpack-image", "m:1"], "add --yes"),
     ],
@@ -91,6 +92,16 @@ def test_a_cluster_that_does_not_answer(programs: Path) -> None:
     program(programs, "kubectl", CONTEXT, "*) exit 1 ;;")
     done = start(programs, "--down")
     assert (done.returncode, "does not answer" in done.stderr) == (1, True), done
+
+
+def test_nothing_is_removed_unasked(programs: Path) -> None:
+    record = "*' modelpack-start '*) echo Job.v1.batch default mpg-traffic ;;"
+    calls = program(programs, "kubectl", CONTEXT, SERVER_VERSION, record, "*) ;;")
+    done = start(programs, "--down")
+    assert (done.returncode, "add --yes" in done.stderr, "Job default/mpg-traffic" in done.stdout) == (2, True, True), (
+        done
+    )
+    assert "delete" not in calls.read_text()
 
 
 def test_nothing_to_remove(programs: Path) -> None:
@@ -196,7 +207,7 @@ def test_the_whole_job_and_nothing_is_left(bare: Environment) -> None:
         assert f"{bare.registry}/models/mpg:v2@sha256:" in primary[0]["image"]
         assert re.search(r"^Traffic: 200: \d+, 50\d: \d+$", done.stdout, re.MULTILINE), done.stdout
     finally:
-        down = run("--down")
+        down = run("--down", "--yes")
     assert down.returncode == 0, down.stdout + down.stderr
     deadline = time.monotonic() + 60  # pods and replica sets follow their Deployments
     while (left := objects(bare)) != before and time.monotonic() < deadline:

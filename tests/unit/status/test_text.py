@@ -142,6 +142,12 @@ def test_a_gate_that_is_missing_is_named_and_hides_nothing_else() -> None:
     assert row(render(replace(view(), gate=None), timezone.utc), "gate") == "was not asked about this Canary yet"
 
 
+def test_a_canary_that_starts_anew_has_no_judgement_yet() -> None:
+    ended = {"verdict": "reject", "state": "failed", "ended": NOW}
+    for phase, earlier in (("Initializing", True), ("Initialized", True), ("Failed", False)):
+        assert ("that is an earlier one" in text({"phase": phase}, ended)) is earlier
+
+
 def test_a_judgement_of_another_image_decides_nothing_now() -> None:
     shown = text({"canary_image": V3}, {"verdict": "reject", "state": "active"})
     assert row(shown, "next") == "in about 7 s: 25% -> 50%, if its hooks pass"
