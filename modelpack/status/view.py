@@ -124,7 +124,11 @@ class View:
     @property
     def gate_is_earlier(self) -> bool:
         """Whether the gate's newest rollout is not about what happens now: a new one is not judged yet."""
-        return self.gate is not None and self.judged is None and self.seen.phase not in (Phase.SUCCEEDED.value, Phase.FAILED.value)
+        return (
+            self.gate is not None
+            and self.judged is None
+            and self.seen.phase not in (Phase.SUCCEEDED.value, Phase.FAILED.value)
+        )
 
     @property
     def next(self) -> Step:
