@@ -22,6 +22,7 @@ if _GIVEN and _GIVEN.kubeconfig == _BY_HAND.kubeconfig:
     _GIVEN = None  # from `env`: it is ours, and its components may be killed
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker has the cluster. Those that want none come first: a machine can have only one."""
     for item in items:

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Folder = pytest.TempPathFactory
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests that need the Docker daemon share one worker, and so one daemon."""
     for item in items:
