@@ -22,12 +22,8 @@ if _GIVEN and _GIVEN.kubeconfig == _BY_HAND.kubeconfig:
     _GIVEN = None  # from `env`: it is ours, and its components may be killed
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the cluster. Those that want none come first: a machine can have only one."""
-    for item in items:
-        if {"cluster", "no_cluster"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+    """Tests that want no cluster come first: a machine can have only one."""
     items.sort(key=lambda item: "no_cluster" not in getattr(item, "fixturenames", ()))
 
 

@@ -22,6 +22,8 @@ from tests.cluster.layout import State
 from tests.cluster.supervisor import STARTING
 from tests.integration.servers.process import program
 
+pytestmark = pytest.mark.xdist_group("cluster")
+
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "test-cluster"

@@ -14,6 +14,8 @@ from tests.cluster import layout
 from tests.cluster.environment import Environment
 from tests.cluster.images import BUSYBOX
 
+pytestmark = pytest.mark.xdist_group("cluster")
+
 IMAGE = f"registry.example.com/{BUSYBOX}"
 CALLERS = {
     "gate": ("modelpack", "modelpack-gate"),
