@@ -64,7 +64,8 @@ def _traces(state: State) -> set[str]:
     found |= {f"folder {state.folder}"} if state.folder.exists() else set()
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            said = (each / "cmdline").read_bytes() + (each / "cgroup").read_bytes()
+            command = (each / "cmdline").read_bytes()
+            said = command + (each / "cgroup").read_bytes() if command else b""  # without one it has ended already
         except OSError:
             continue
         if str(state.folder).encode() in said or layout.NAME.encode() in said:
