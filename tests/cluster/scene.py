@@ -210,6 +210,11 @@ class Scene:
                     empty.append((panel, expression))
         return empty
 
+    def every_panel_shows(self) -> bool:
+        empty = self.empty_panels()
+        assert not empty, empty
+        return True
+
     # -- inside
 
     def _write(self, checkout: Path) -> None:

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.xdist_group("cluster")
 
 RATE = 60.0  # requests a second
 INTERVAL = 10.0  # seconds, the example's
-SCRAPE = 5.0  # seconds, Prometheus'
 ROLLOUT = 240.0  # seconds that a rollout may take on a busy machine
 AT_ONCE = 3  # scenarios
 
@@ -49,11 +48,10 @@ def promoted(world: World) -> None:
         started = time.time()
         assert scene.bump("v2").code == 0
         wait("the last weight", lambda: scene.history[-1].weight == 50, ROLLOUT)
-        time.sleep(2 * SCRAPE)
-        assert scene.empty_panels() == []
+        wait("a value in every panel", scene.every_panel_shows, 60)
         scene.wait_for("Succeeded", ROLLOUT, started)
     assert {who: load.answered(who) for who in (ERROR, LOST, UNKNOWN)} == {ERROR: 0, LOST: 0, UNKNOWN: 0}
-    assert load.answered("v1") > load.answered("v2") > 0
+    assert min(load.answered("v1"), load.answered("v2")) > 0
     assert [each.weight for each in scene.history if each.at > started and each.phase == "Progressing"][-1] == 50
     assert scene.serving() == wanted
     assert (scene.named(), scene.rollouts()[0]["state"]) == ("v2", "promoted")
