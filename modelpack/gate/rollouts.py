@@ -13,7 +13,7 @@ from modelpack.errors import RefusedError
 from modelpack.gate.config import GateConfig
 from modelpack.gate.target import Target
 from modelpack.gate.verdict import ACCEPT, HOLD, PENDING, REJECT, Decision
-from modelpack.rollout.status import Phase
+from modelpack.rollout.status import UNDER_WAY, Phase
 
 ACTIVE, PROMOTED, FAILED = "active", "promoted", "failed"
 SUPERSEDED = "superseded"  # the canary runs another digest than the one that was judged
@@ -21,7 +21,6 @@ WITHDRAWN = "withdrawn"  # the canary runs the primary's digest again: reverted 
 
 MINTING_HOOKS = ("pre-rollout", "confirm-traffic-increase", "confirm-promotion", "rollback")
 ANALYSIS = (Phase.PROGRESSING.value, Phase.WAITING_PROMOTION.value)  # phases in which requests count as evidence
-_UNDER_WAY = (*ANALYSIS, Phase.WAITING.value, Phase.PROMOTING.value, Phase.FINALISING.value)
 _GONE = "Terminated"
 
 
@@ -119,7 +118,7 @@ def observe(open_rollouts: Sequence[Rollout], target: Target, now: float) -> lis
         seen = replace(each, phase=target.phase)
         if each is latest:
             seen = _judge_digest(_weigh(seen, target, now), target)
-        found.append(seen if target.phase in _UNDER_WAY else _end(seen, target, now))
+        found.append(seen if target.phase in UNDER_WAY else _end(seen, target, now))
     return found
 
 
@@ -178,7 +177,7 @@ def bind(call: Call, open_rollouts: Sequence[Rollout], target: Target, now: floa
     latest = current(open_rollouts)
     if call.hook not in MINTING_HOOKS or (latest and latest.checksum == call.checksum):
         return Binding(latest, reason="" if latest else "there is no rollout yet")
-    if target.phase not in _UNDER_WAY:
+    if target.phase not in UNDER_WAY:
         return Binding(reason=f"the phase is {target.phase}: no analysis is under way")
     stepped_down = (replace(latest, state=SUPERSEDED),) if latest else ()
     for known in open_rollouts:

@@ -5,6 +5,6 @@ Behaviour is that of Flagger 1.44.
 """
 
 from modelpack.rollout.canary import Canary, Header, Webhook, find_canary
-from modelpack.rollout.status import Phase, Status, template_hash
+from modelpack.rollout.status import UNDER_WAY, Phase, Status, template_hash
 
-__all__ = ["Canary", "Header", "Phase", "Status", "Webhook", "find_canary", "template_hash"]
+__all__ = ["UNDER_WAY", "Canary", "Header", "Phase", "Status", "Webhook", "find_canary", "template_hash"]

@@ -33,6 +33,13 @@ class Phase(str, Enum):
         return self in (Phase.INITIALIZED, Phase.SUCCEEDED, Phase.FAILED)
 
 
+UNDER_WAY = tuple(
+    phase.value
+    for phase in (Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING)
+)
+"""The phases of a rollout that goes on, as Flagger writes them: a cluster may have phases that a rehearsal has not."""
+
+
 @dataclass(frozen=True)
 class Status:
     """The part of a Canary that Flagger writes. `weight` is the canary's share in percent.

@@ -13,9 +13,10 @@ import requests
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.rehearse.http import request, why
 from modelpack.rehearse.state import State
+from modelpack.rollout import UNDER_WAY
 from modelpack.rollout.observed import Observed
 from modelpack.status.gate import LIST
-from modelpack.status.view import UNDER_WAY, Event
+from modelpack.status.view import Event
 
 if TYPE_CHECKING:
     from modelpack.rollout.cluster import Cluster

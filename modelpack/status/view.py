@@ -7,16 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelpack.gitops import digest_of, version_of
-from modelpack.rollout import Phase
+from modelpack.rollout import UNDER_WAY, Phase
 from modelpack.status.progress import Step, next_step, share
 
 if TYPE_CHECKING:
     from modelpack.rollout.observed import Observed
 
-UNDER_WAY = {
-    phase.value
-    for phase in (Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING)
-}
 _SHA = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 
 
