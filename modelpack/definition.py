@@ -9,13 +9,16 @@ from pathlib import Path, PurePosixPath
 from modelpack.errors import InputError, NotFoundError
 from modelpack.fields import Fields, read
 from modelpack.reference import Reference
+from modelpack.target import Target, read_target
 
 API_VERSION = "modelpack.dev/v1"
 VERSION_PLACEHOLDER = "{version}"
 DEFAULT_BASE = "none"
 MODELPACK_SUFFIX = "-modelpack"
 """The ModelPack manifest of tag `v2` has the tag `v2-modelpack`."""
+FORGES = ("github", "gitlab", "gitea")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_AUTHOR = re.compile(r"[^<>\n]*[^<>\s] <[^<>\s]+@[^<>\s]+>")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}")  # a tag of 128 less the suffix -modelpack
 
 
@@ -29,23 +32,47 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a bump rewrites in one object of one file: the image of an init container, or an image volume's reference.
+class Environment:
+    """Where a model serves: an overlay of this repository, or another repository.
 
-    Exactly one of `init_container` and `volume` is not "".
+    `repository` is "" for the one that holds this model.yaml; another one has a model.yaml of its own, and `targets`
+    are empty. `branch` is "" for the one at hand. `gate` is the address of the gate that judges there, "" for none.
     """
 
-    file: str
-    kind: str
     name: str
-    init_container: str = ""
-    namespace: str = ""
-    volume: str = ""
+    targets: tuple[Target, ...] = ()
+    repository: str = ""
+    branch: str = ""
+    gate: str = ""
+
+
+@dataclass(frozen=True)
+class CommitStyle:
+    """How commits are written. `message` is a jinja2 template of a whole message, "" for the usual one."""
+
+    message: str = ""
+    author: str = ""
+    signoff: bool = False
+    sign: bool = False
+
+
+@dataclass(frozen=True)
+class PullRequestStyle:
+    """How pull requests are opened. `forge` and `url` (of its API) are "" where the remote's address tells."""
+
+    forge: str = ""
+    url: str = ""
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    auto_merge: bool = False
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A parsed model.yaml. `folder` is where relative sources start; None when it was read from Git."""
+    """A parsed model.yaml. `folder` is where relative sources start; None when it was read from Git.
+
+    `targets` are those of the first environment where there are environments.
+    """
 
     name: str
     source: str
@@ -54,6 +81,9 @@ class Definition:
     copy: Copy
     targets: tuple[Target, ...]
     folder: Path | None = None
+    environments: tuple[Environment, ...] = ()
+    commit: CommitStyle = CommitStyle()
+    pull_request: PullRequestStyle = PullRequestStyle()
 
     def source_of(self, version: str) -> str:
         """The source's location for one version: a URL, or a path (relative ones start at `folder`)."""
@@ -102,14 +132,18 @@ def parse(data: bytes, name: str, folder: Path | None = None) -> Definition:
         )
     metadata.done()
     source = fields.text("source")
+    environments = _environments(fields)
     definition = Definition(
         name=model,
         source=source,
         image=_image(fields),
         base=_base(fields.text("base", DEFAULT_BASE), folder),
         copy=_copy(fields.mapping("copy")),
-        targets=tuple(_target(each) for each in fields.mappings("targets")),
+        targets=environments[0].targets if environments else tuple(map(read_target, fields.mappings("targets"))),
         folder=folder,
+        environments=environments,
+        commit=_commit(fields.mapping("commit")),
+        pull_request=_pull_request(fields.mapping("pullRequest")),
     )
     fields.done()
     return definition
@@ -150,21 +184,50 @@ def _copy(fields: Fields) -> Copy:
     return copy
 
 
-def _target(fields: Fields) -> Target:
-    file = fields.text("file")
-    path = PurePosixPath(file)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise fields.error("file", f"{file!r} is not a path inside the repository")
-    target = Target(
-        file=str(path),
-        kind=fields.choice("kind", ["Deployment"], "Deployment"),
-        name=fields.text("name"),
-        init_container=fields.text("initContainer", ""),
-        namespace=fields.text("namespace", ""),
-        volume=fields.text("volume", ""),
+def _environments(fields: Fields) -> tuple[Environment, ...]:
+    found: list[Environment] = []
+    for each in fields.mappings("environments"):
+        environment = Environment(
+            name=each.text("name"),
+            targets=tuple(map(read_target, each.mappings("targets"))),
+            repository=each.text("repository", ""),
+            branch=each.text("branch", ""),
+            gate=each.text("gate", ""),
+        )
+        each.done()
+        if not _NAME.fullmatch(environment.name):
+            raise each.error("name", f"{environment.name!r} is not a name", "use lower case letters, digits and dashes")
+        if environment.name in (other.name for other in found):
+            raise each.error("name", f"there is a second {environment.name!r}")
+        if bool(environment.repository) == bool(environment.targets):
+            remedy = "give one: the model.yaml of another repository names the targets there"
+            raise each.error("targets", "stand beside repository" if environment.targets else "are missing", remedy)
+        found.append(environment)
+    if found and "targets" in fields:
+        raise fields.error("targets", "stand beside environments", "move them into the environment that they serve")
+    return tuple(found)
+
+
+def _commit(fields: Fields) -> CommitStyle:
+    style = CommitStyle(
+        message=fields.text("message", ""),
+        author=fields.text("author", ""),
+        signoff=fields.flag("signoff"),
+        sign=fields.flag("sign"),
     )
     fields.done()
-    if bool(target.init_container) == bool(target.volume):
-        problem = "stands beside initContainer" if target.volume else "or initContainer is missing"
-        raise fields.error("volume", problem, "name what holds the model: an init container or an image volume")
-    return target
+    if style.author and not _AUTHOR.fullmatch(style.author):
+        raise fields.error("author", f"{style.author!r} is no author", "write it as Name <address>")
+    return style
+
+
+def _pull_request(fields: Fields) -> PullRequestStyle:
+    style = PullRequestStyle(
+        forge=fields.choice("forge", FORGES, ""),
+        url=fields.text("url", ""),
+        labels=fields.texts("labels"),
+        reviewers=fields.texts("reviewers"),
+        auto_merge=fields.flag("autoMerge"),
+    )
+    fields.done()
+    return style

@@ -7,7 +7,8 @@ not in this tree is a bug and exits with 1.
     ModelpackError
     ├── InputError           2  wrong usage or input: bad YAML, a reference that is none
     ├── NotFoundError        3  a file, model, tag or target that is not there
-    ├── RefusedError         4  rejected model, protected branch, unsafe content
+    ├── RefusedError         4  rejected model, unsafe content
+    │   └── ProtectedError   4  a protected branch, or a hook of the server
     ├── RemoteError          5  a registry, Git server, gate or disk failed: try again
     ├── IntegrityError       6  bytes are not what their digest says
     │   └── SourceChangedError  6  the model changed while it was read
@@ -49,6 +50,10 @@ class NotFoundError(ModelpackError):
 
 class RefusedError(ModelpackError):
     exit_code = 4
+
+
+class ProtectedError(RefusedError):
+    """The server refused a push to a branch; another branch and a pull request may pass."""
 
 
 class RemoteError(ModelpackError):

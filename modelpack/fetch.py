@@ -14,6 +14,7 @@ from modelpack import oci
 from modelpack.definition import MODELPACK_SUFFIX
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RefusedError, RemoteError
 from modelpack.image import extract
+from modelpack.provenance import lineage_of, metrics_of
 from modelpack.reference import Reference
 from modelpack.registry import Repository, Via, open_repository
 
@@ -30,6 +31,16 @@ class Resolved:
     model: str
     version: str
     model_digest: str
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The evaluation that the build was given, sorted by name."""
+        return metrics_of(self.index.annotations)
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What the build was told about its origin, sorted by key."""
+        return lineage_of(self.index.annotations)
 
 
 def resolve(reference: Reference, via: Via) -> Resolved:

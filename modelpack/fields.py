@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import yaml
@@ -17,6 +19,7 @@ from modelpack.errors import InputError
 T = TypeVar("T")
 _MISSING: Any = object()
 
+_FLAGS = {"true": True, "false": False}
 _DEEPEST = 100  # the C composer recurses, and without a bound it takes the process with it
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -54,6 +57,10 @@ class Fields:
         node = self._values.get(key)
         return node is not None and node.tag != "tag:yaml.org,2002:null"
 
+    def is_text(self, key: str) -> bool:
+        """Whether a key is there with a scalar."""
+        return key in self and isinstance(self._values[key], yaml.ScalarNode)
+
     def keys(self) -> tuple[str, ...]:
         return tuple(self._values)
 
@@ -90,7 +97,7 @@ class Fields:
 
     def choice(self, key: str, options: Sequence[str], default: str = _MISSING) -> str:
         value = self.text(key, default)
-        if value not in options:
+        if value not in options and value != default:
             near = nearest(value, options)
             raise self.error(
                 key, f"{value!r} is not one of {', '.join(options)}", f"did you mean {near!r}?" if near else ""
@@ -123,6 +130,13 @@ class Fields:
                 )
             found.append(Fields(self.name, item, f"{self.path}{key}[{number}]."))
         return tuple(found)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        return self._take(key, default, "true or false", lambda node: _FLAGS.get(_text(node) or ""))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; empty if the key is missing."""
+        return self._take(key, (), "a list of texts", _texts)
 
     def value(self, key: str, default: Any = _MISSING) -> Any:
         """The plain Python value, whatever its shape."""
@@ -160,6 +174,11 @@ def _text(node: yaml.Node) -> str | None:
     return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
 
+def _texts(node: yaml.Node) -> tuple[str, ...] | None:
+    found = [_text(each) for each in node.value] if isinstance(node, yaml.SequenceNode) else [None]
+    return tuple(each for each in found if each is not None) if None not in found else None
+
+
 def _number(node: yaml.Node) -> float | None:
     if not isinstance(node, yaml.ScalarNode) or node.tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         return None
@@ -172,16 +191,53 @@ def _number(node: yaml.Node) -> float | None:
 
 def compose(data: bytes | str, name: str) -> list[yaml.Node]:
     """The documents of a YAML stream as nodes, without empty ones; a syntax error is an InputError with its line."""
+    check(data, name)
+    return nodes(data, name)
+
+
+def check(data: bytes | str, name: str) -> None:
+    """Raise InputError, with its line, for what `nodes` would not take: a syntax error, too deep a nesting."""
     depth = 0
-    try:
+    anchors: set[str] = set()
+    with _errors(name, 0):
         for event in yaml.parse(data, Loader=Loader):
+            if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+                if isinstance(event, yaml.AliasEvent) and event.anchor not in anchors:
+                    line = f":{event.start_mark.line + 1}" if event.start_mark else ""
+                    raise InputError(f"{name}{line}", f"is not YAML: there is no anchor for the alias {event.anchor!r}")
+                anchors.add(event.anchor)
+            elif isinstance(event, yaml.DocumentStartEvent):
+                anchors.clear()
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
                 raise InputError(name, f"is nested more than {_DEEPEST} levels deep")
+
+
+def nodes(data: bytes | str, name: str, before: int = 0) -> list[yaml.Node]:
+    """The documents of a stream, or a part of it that has `before` lines before it, which `check` has passed."""
+    with uncollected(), _errors(name, before):
         return [node for node in yaml.compose_all(data, Loader=Loader) if node is not None]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For work on millions of nodes, which all stay: looking for garbage among them takes many times longer."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
+def _errors(name: str, before: int) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
+        line = f":{before + mark.line + 1}" if mark else ""
         raise InputError(f"{name}{line}", f"is not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(name, f"is not YAML: {str(error).splitlines()[0]}") from error

@@ -28,6 +28,8 @@ MODEL_LAYER = "application/vnd.cncf.model.weight.v1.tar"
 
 ANNOTATION_MODEL_DIGEST = "dev.modelpack.model.digest"
 ANNOTATION_MODEL_NAME = "dev.modelpack.model.name"
+ANNOTATION_METRICS = "dev.modelpack.metrics"
+ANNOTATION_LINEAGE = "dev.modelpack.lineage."  # and a key
 ANNOTATION_VERSION = "org.opencontainers.image.version"
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 

@@ -11,12 +11,13 @@ import hashlib
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from types import MappingProxyType
 from typing import TypeVar
 
 from modelpack import oci
@@ -61,11 +62,13 @@ def build(
     store: Store,
     push: bool = False,
     outputs: Sequence[str] = (),
+    annotations: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda count: None,
 ) -> Built:
     """Package one version: read the model once, and once more for each place it goes to after the first.
 
-    `outputs` are `oci:DIR`, `tar:FILE` or `docker`. `progress` is told each number of bytes as they pass.
+    `outputs` are `oci:DIR`, `tar:FILE` or `docker`. `annotations` go onto the image index. `progress` is told each
+    number of bytes as they pass.
     """
     layouts = [spec for spec in outputs if spec.startswith("oci:") and spec != "oci:"]
     exports = [_export(spec) for spec in outputs if spec not in layouts]
@@ -78,7 +81,14 @@ def build(
     learn = sinks[0].push_layer if sinks else _hash
     digests = [each.digest for each in _on_each(layers, learn, progress)]
     layers = _with_digests(layers, digests)
-    artifact = assemble(name=definition.name, version=version, copy=definition.copy, layers=layers, bases=bases)
+    artifact = assemble(
+        name=definition.name,
+        version=version,
+        copy=definition.copy,
+        layers=layers,
+        bases=bases,
+        annotations=annotations,
+    )
     store.save(
         Record(
             reference=str(reference),
@@ -90,6 +100,7 @@ def build(
             files=files,
             layers=tuple(digests),
             index_digest=artifact.index.digest,
+            annotations=dict(annotations),
         )
     )
     for sink in sinks:
@@ -108,7 +119,14 @@ def push(reference: Reference, *, via: Via, store: Store, progress: Progress = l
         raise IntegrityError(reference, "was built by another version of modelpack", "build again")
     layers = _with_digests(layers, record.layers)
     bases = load_bases(record.base, record.copy, via)
-    artifact = assemble(name=record.model, version=record.version, copy=record.copy, layers=layers, bases=bases)
+    artifact = assemble(
+        name=record.model,
+        version=record.version,
+        copy=record.copy,
+        layers=layers,
+        bases=bases,
+        annotations=record.annotations,
+    )
     if artifact.index.digest != record.index_digest:
         raise IntegrityError(reference, "the base, or modelpack itself, is not what it was at the build", "build again")
     _push(artifact, open_repository(reference, via), reference.tag, progress)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ def home() -> Path:
 
 @dataclass(frozen=True)
 class Record:
-    """One built reference. `layers` are the digests of what `image.plan_layers` makes of `files`, in its order."""
+    """One built reference. `layers` are the digests of what `image.plan_layers` makes of `files`, in its order.
+
+    `annotations` are those that the build was given for the index.
+    """
 
     reference: str
     model: str
@@ -45,6 +49,7 @@ class Record:
     files: tuple[File, ...]
     layers: tuple[str, ...]
     index_digest: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store:

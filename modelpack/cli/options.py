@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from modelpack.errors import RemoteError
+from modelpack.errors import InputError, RemoteError
 from modelpack.reference import Reference
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +35,13 @@ repo_option: Callable[[F], F] = click.option(
 )
 branch_option: Callable[[F], F] = click.option(
     "--branch", default="main", show_default=True, help="Its branch; what is committed there counts."
+)
+dry_run_option: Callable[[F], F] = click.option("--dry-run", is_flag=True, help="Show the change, make none.")
+environment_option: Callable[[F], F] = click.option(
+    "--env", "environment", default="", metavar="NAME", help="The environment of model.yaml.  [default: its first]"
+)
+again_option: Callable[[F], F] = click.option(
+    "--again", is_flag=True, help="Propose what a person closed a pull request for."
 )
 via_option: Callable[[F], F] = click.option(
     "--via",
@@ -75,3 +84,54 @@ def progress(verb: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(verb, total=None)
         yield lambda count: bar.advance(task, count)
+
+
+def style_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How the commit is written and what it rests on: gives the command a `style` and a `report`.
+
+    Raises InputError for a file that cannot be read.
+    """
+
+    @click.option("--author", default="", metavar="'NAME <ADDRESS>'", help="Whose commit it is.")
+    @click.option("--signoff", is_flag=True, help="Add Signed-off-by.")
+    @click.option("--sign", is_flag=True, help="Sign it, as git is configured to.")
+    @click.option(
+        "--message", type=click.Path(path_type=Path), metavar="FILE", help="A jinja2 template of its message."
+    )
+    @click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        metavar="URL|FILE",
+        help="What judged the version: an address to link, a report.json whose checks are shown; or both.",
+    )
+    @functools.wraps(command)
+    def styled(
+        *, author: str, signoff: bool, sign: bool, message: Path | None, reports: tuple[str, ...], **rest: Any
+    ) -> Any:
+        from modelpack.gitops.commit import Style
+
+        report = _report(reports)
+        template = _read(message).decode(errors="replace") if message else ""
+        return command(style=Style(author, signoff, sign, template, report.link), report=report, **rest)
+
+    return styled
+
+
+def _report(given: tuple[str, ...]) -> Any:
+    from modelpack.gitops.proposal import Report, link_to
+    from modelpack.gitops.report import parse
+
+    files = [each for each in given if "://" not in each]
+    links = [each for each in given if each not in files]
+    if len(files) > 1 or len(links) > 1:
+        raise InputError("--report", "is given more than once", "give one address, one file, or one of each")
+    value = parse(_read(Path(files[0])), files[0]) if files else None
+    return Report(value, link_to(links[0]) if links else "")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from error

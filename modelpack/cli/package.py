@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from modelpack import fetch, publish
+from modelpack import fetch, provenance, publish
 from modelpack.cli.options import REFERENCE, emit, human, json_option, progress, via_option
 from modelpack.definition import VERSION_PLACEHOLDER, check_version, load
 from modelpack.errors import InputError
@@ -25,6 +25,12 @@ from modelpack.store import Store
 @click.option(
     "--output", "outputs", multiple=True, metavar="oci:DIR|docker|tar:FILE", help="Write the image there as well."
 )
+@click.option(
+    "--metrics", metavar="FILE.json", type=click.Path(path_type=Path), help="The version's evaluation: {name: number}."
+)
+@click.option(
+    "--lineage", multiple=True, metavar="KEY=VALUE", help="What it was made from: data=…, commit=…, run=… (repeatable)."
+)
 @via_option
 @json_option
 def build(
@@ -34,18 +40,22 @@ def build(
     base: str | None,
     push: bool,
     outputs: tuple[str, ...],
+    metrics: Path | None,
+    lineage: tuple[str, ...],
     via: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Package a model version as a model container.
 
-    The model is hashed, not copied: `modelpack push` streams it from where it is.
+    The model is hashed, not copied: `modelpack push` streams it from where it is. Metrics and lineage travel with the
+    image, for pull requests to compare; they are no part of the model's digest.
 
     \b
     Examples:
       modelpack build model-images/mpg --version v2
       modelpack build model-images/mpg --version v2 --push
       modelpack build model-images/mpg --version v2 --output tar:mpg.tar
+      modelpack build model-images/mpg --version v2 --metrics metrics.json --lineage data=s3://datasets/mpg/2024-06
     """
     definition = load(model)
     if version is None:
@@ -55,6 +65,9 @@ def build(
             )
         version = reference.tag
     check_version(version)
+    annotations = provenance.to_annotations(
+        provenance.read_metrics(metrics) if metrics else {}, provenance.read_lineage(lineage)
+    )
     if reference is None:
         reference = definition.image
     elif reference.digest:
@@ -70,6 +83,7 @@ def build(
             store=Store(),
             push=push,
             outputs=outputs,
+            annotations=annotations,
             progress=tell,
         )
     _report(built, as_json)
@@ -117,12 +131,16 @@ def inspect(reference: Reference, via: tuple[str, ...], as_json: bool) -> None:
         "platforms": [str(each) for each in content.platforms],
         "layers": [each.to_json() for each in content.model.layers],
         "size": sum(each.size for each in content.model.layers),
+        "metrics": resolved.metrics,
+        "lineage": resolved.lineage,
     }
     lines = [
         f"reference     {value['reference']}",
         f"model         {resolved.model} {resolved.version}",
         f"model digest  {resolved.model_digest}",
         f"platforms     {', '.join(value['platforms'])}",
+        *(f"metric        {name} {number}" for name, number in resolved.metrics.items()),
+        *(f"lineage       {key} {text}" for key, text in resolved.lineage.items()),
         f"model layers  {len(content.model.layers)}, {human(value['size'])}",
         *(f"  {each.digest}  {human(each.size):>10}" for each in content.model.layers),
     ]

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelpack.cli.options import REFERENCE, branch_option, emit, json_option, repo_option, via_option
+from modelpack.cli.options import (
+    REFERENCE,
+    branch_option,
+    emit,
+    environment_option,
+    json_option,
+    repo_option,
+    via_option,
+)
 from modelpack.errors import InputError
 from modelpack.reference import Reference
 
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 @click.argument("ref", required=False, type=REFERENCE)
 @repo_option
 @branch_option
+@environment_option
 @click.option("--state", "folder", type=click.Path(path_type=Path), help="Stands for the cluster between rehearsals.")
 @click.option("--gate", default="", metavar="URL", help="Ask a gate that runs already.")
 @click.option("--traffic", type=click.Path(path_type=Path), metavar="FILE", help="Requests, a JSON object a line.")
@@ -51,6 +60,7 @@ def rehearse(
     ref: Reference | None,
     repo: str,
     branch: str,
+    environment: str,
     folder: Path | None,
     gate: str,
     traffic: Path | None,
@@ -65,13 +75,15 @@ def rehearse(
     """Run a rollout on this machine: the Deployment and Canary in Git, real servers, a real proxy, the gate.
 
     Rehearses what the branch says, or REF in its place. Without --traffic it sends traffic.jsonl, or else the golden
-    set, both from the model's folder in Git.
+    set, both from the model's folder in Git. An environment that is a Kustomize overlay is built with kustomize, or
+    kubectl, from PATH.
 
     \b
     Examples:
       modelpack rehearse --speed 10
       modelpack rehearse registry.example.com/models/mpg:v2 --traffic traffic.jsonl --rate 200
       modelpack rehearse --repo git@example.com:team/serving.git --state var/rehearsal --no-settle
+      modelpack rehearse --env staging
 
     Exit codes: 0 promoted, initialized or nothing to do; 5 a server was never ready; 7 rolled back; 8 no verdict.
     """
@@ -80,6 +92,7 @@ def rehearse(
     from modelpack.reconcile.settle import settle_once
     from modelpack.registry import Via
     from modelpack.rehearse.outcome import Result, write_report
+    from modelpack.rehearse.overlay import build
     from modelpack.rehearse.plan import read_plan
     from modelpack.rehearse.session import Rehearsal, Settings
     from modelpack.rehearse.state import State
@@ -87,9 +100,12 @@ def rehearse(
 
     rules = Via.from_environ(via)
     settled: tuple[Settled, ...] = ()
+    if environment:
+        repo, branch, environment = _home(repo, branch, ref, environment)
     with _terminable() as check, open_repository(repo, branch) as repository, _shown() as watch:
         named = resolve(ref, rules).reference if ref is not None else None
-        plan = read_plan(repository.paths(), repository.read, named)
+        built = partial(build, export=repository.export)
+        plan = read_plan(repository.paths(), repository.read, named, environment, built)
         image = resolve(plan.image, rules).reference
         state = State(folder or home() / "rehearsals" / _name(plan, repo))
         rehearsal = Rehearsal(
@@ -121,9 +137,27 @@ def rehearse(
     ctx.exit(outcome.result.exit_code)
 
 
+def _home(repo: str, branch: str, ref: Reference | None, name: str) -> tuple[str, str, str]:
+    """The repository and the branch that an environment stands in, and its name there."""
+    from modelpack.gitops import open_repository
+    from modelpack.gitops.environment import environment_of, home_of, name_there
+    from modelpack.rehearse.plan import find_model
+
+    with open_repository(repo, branch) as repository:
+        folder, model = find_model(repository.paths(), repository.read, ref)
+        environment = environment_of(model, name, f"{folder}/model.yaml")
+    if environment.repository:
+        repo, branch = home_of(environment, repo, branch)
+        with open_repository(repo, branch) as repository:
+            _, model = find_model(repository.paths(), repository.read, ref)
+        return repo, branch, name_there(model, environment)
+    return *home_of(environment, repo, branch), name
+
+
 def _name(plan: Plan, repo: str) -> str:
-    """What the state folder is called: each repository has a cluster of its own."""
+    """What the state folder is called: each repository, and each environment there, has a cluster of its own."""
     where = str(Path(repo).resolve()) if Path(repo).exists() else repo
+    where += f"\n{plan.environment}" * bool(plan.environment)
     mark = hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{plan.canary.namespace}-{plan.canary.name}-{mark}"
 

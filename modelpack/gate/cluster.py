@@ -9,7 +9,8 @@ from modelpack.gate.prometheus import Prometheus
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.selectors import Selector
 from modelpack.gate.target import Endpoint, Target
-from modelpack.rollout.cluster import Cluster
+from modelpack.rollout.cluster import Cluster, Observed
+from modelpack.rollout.status import Phase
 
 
 class InCluster:
@@ -41,6 +42,7 @@ class InCluster:
             interval=seen.interval,
             speed=1.0,
             rollback=seen.rollback,
+            failed_at=_failed_at(seen),
         )
 
     def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:
@@ -66,3 +68,15 @@ class InCluster:
                 return str(error)
             self._reached = True
         return ""
+
+
+def _failed_at(seen: Observed) -> float:
+    """When the image that the target names failed, 0.0 if it did not or if that is not sure.
+
+    Flagger names what failed by a hash of its own alone. A template that was written after the failure, or so shortly
+    before that Flagger may have decided on the one before, is another; equal hashes are a revert to what was promoted.
+    """
+    if seen.phase != Phase.FAILED.value or seen.last_applied == seen.last_promoted:
+        return 0.0
+    sure = 0.0 < seen.template_written < seen.last_transition - seen.interval
+    return seen.last_transition if sure else 0.0

@@ -34,10 +34,12 @@ LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s
 PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
 LEAST_PATIENCE = 3.0  # seconds
 GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
+SWEEP = 30.0  # seconds between looks at the Canaries that have no open rollout
 CONFIGS = 200  # parsed configurations that are kept
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
 _parse = lru_cache(maxsize=8)(parse)  # many rollouts are judged by the same files
+Mint = Callable[[str, Call, Target, GateConfig, float], Rollout]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Gate:
         self._clock = clock
         self._locks: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
         self._finding = threading.Lock()
-        self._watcher = Watcher(self.look, lambda: [(each.namespace, each.name) for each in store.open()])
+        self._watcher = Watcher(self.look, self._watched)
+        self._canaries = store.canaries()
+        self._next_sweep = 0.0
         self._configs: dict[str, GateConfig] = {}
         self._meters: dict[tuple[str, str], Meter] = {}
         self._probing: set[str] = set()
@@ -138,7 +142,11 @@ class Gate:
         """The rollout that a call is about, up to date; raises ModelpackError if there is none."""
         target = self._surroundings.resolve(call.namespace, call.name)
         now = self._clock()
-        binding = lifecycle.bind(call, self._observe(target, now), target, now)
+        if _MODEL.fullmatch(call.model) and self._canaries.get((call.namespace, call.name)) != call.model:
+            self._know(call.namespace, call.name, call.model)
+        still_open = self._observe(target, now)
+        self._catch_up(target, call.checksum, now)
+        binding = lifecycle.bind(call, still_open, target, now)
         self._store.save(binding.changed, now)
         rollout = self._mint(call, target, now) if binding.mint else binding.rollout
         if rollout is None and call.hook not in MINTING_HOOKS:
@@ -148,9 +156,9 @@ class Gate:
         self._ask_golden(rollout, target)
         return self._judge(rollout, target, now)
 
-    def _mint(self, call: Call, target: Target, now: float) -> Rollout:
+    def _mint(self, call: Call, target: Target, now: float, mint: Mint = lifecycle.mint) -> Rollout:
         gate, golden, config = self.read_config(call.namespace, call.model)
-        rollout = lifecycle.mint(f"{config.name}-{secrets.token_hex(4)}", call, target, config, now)
+        rollout = mint(f"{config.name}-{secrets.token_hex(4)}", call, target, config, now)
         self._store.add(rollout, gate, golden)
         return rollout
 
@@ -180,6 +188,22 @@ class Gate:
         after = lifecycle.observe(before, target, now)
         self._store.save([new for old, new in zip(before, after, strict=True) if old != new], now)
         return [each for each in after if each.ended is None]
+
+    def _catch_up(self, target: Target, checksum: str, now: float) -> None:
+        """Have a rollout for a failure that came without one, so that settle hears of it. Called under the lock."""
+        model = self._canaries.get((target.namespace, target.name), "")
+        if not target.failed_at or not model:
+            return
+        if lifecycle.missed(self._store.rollouts(namespace=target.namespace, name=target.name), target):
+            call = Call("", target.namespace, target.name, target.phase, checksum, model)
+            self._mint(call, target, now, lifecycle.mint_missed)
+
+    def _know(self, namespace: str, name: str, model: str) -> None:
+        self._store.know(namespace, name, model)
+        if model:
+            self._canaries[namespace, name] = model
+        else:
+            self._canaries.pop((namespace, name), None)
 
     def _judge(self, rollout: Rollout, target: Target, now: float) -> Rollout:
         """The rollout with the verdict that all evidence gives now."""
@@ -230,6 +254,14 @@ class Gate:
 
     # -- the background
 
+    def _watched(self) -> set[tuple[str, str]]:
+        """The Canaries with an open rollout, and now and then all that ever called: a call may have been missed."""
+        found = {(each.namespace, each.name) for each in self._store.open()}
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP
+            found |= set(self._canaries)
+        return found
+
     def look(self, namespace: str, name: str) -> float | None:
         """One look at a Canary and its counters: the seconds until the next is due, None if it has no open rollout."""
         with self._locked(namespace, name):
@@ -239,9 +271,11 @@ class Gate:
             except NotFoundError:
                 self._meters.pop((namespace, name), None)
                 self._store.save([lifecycle.gone(each, now) for each in self._store.open(namespace, name)], now)
+                self._know(namespace, name, "")
                 return None
             now = self._clock()
             rollout = lifecycle.current(self._observe(target, now))
+            self._catch_up(target, "", now)
             if rollout is None or rollout.state != ACTIVE or target.phase not in ANALYSIS:
                 self._meters.pop((namespace, name), None)
                 return None if rollout is None else _pace(target)

@@ -25,6 +25,7 @@ _GONE = "Terminated"
 
 
 NOTHING_YET = Decision(PENDING, "nothing is checked yet")
+NEVER_ASKED = Decision(PENDING, "it was over before the gate was asked")
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,26 @@ def _end(rollout: Rollout, target: Target, now: float) -> Rollout:
     if state == ACTIVE:
         state = {Phase.SUCCEEDED.value: PROMOTED, Phase.FAILED.value: FAILED}.get(target.phase, SUPERSEDED)
     primary = target.primary.image if state == FAILED else rollout.primary_image
-    return replace(rollout, state=state, primary_image=primary, ended=now)
+    return replace(rollout, state=state, primary_image=primary, ended=max(now, target.failed_at))
+
+
+def missed(rollouts: Sequence[Rollout], target: Target) -> bool:
+    """Whether the canary's image failed, and none of its Canary's rollouts tells of it.
+
+    The gate was down, or no hook that mints was ever called: no pod got ready. Where the primary runs the same image,
+    it was not the image that failed.
+    """
+    digest = target.canary.digest
+    if not target.failed_at or digest == target.primary.digest:
+        return False
+    return not any(
+        each.digest == digest and each.state == FAILED and (each.ended or 0.0) >= target.failed_at for each in rollouts
+    )
+
+
+def mint_missed(rollout_id: str, call: Call, target: Target, config: GateConfig, now: float) -> Rollout:
+    """A rollout that was over before the gate heard of it."""
+    return _end(replace(mint(rollout_id, call, target, config, now), decision=NEVER_ASKED), target, now)
 
 
 def gone(rollout: Rollout, now: float) -> Rollout:

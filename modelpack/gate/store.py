@@ -42,6 +42,12 @@ _rollouts = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("final", sa.Boolean, nullable=False),
 )
+_canaries = sa.Table(
+    "canaries",
+    _meta,
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("namespace", "name")),
+    sa.Column("model", sa.String, nullable=False),
+)
 _configs = sa.Table(
     "configs",
     _meta,
@@ -191,6 +197,19 @@ class Store:
         query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(most)
         with self._connection() as connection:
             return [_rollout(row) for row in connection.execute(query)]
+
+    def canaries(self) -> dict[tuple[str, str], str]:
+        """The model of every Canary that called and is still there, by (namespace, name)."""
+        with self._connection() as connection:
+            return {(row.namespace, row.name): row.model for row in connection.execute(_canaries.select())}
+
+    def know(self, namespace: str, name: str, model: str) -> None:
+        """Remember a Canary with its model; "" forgets it."""
+        here = (_canaries.c.namespace == namespace) & (_canaries.c.name == name)
+        with self._connection() as connection:
+            connection.execute(_canaries.delete().where(here))
+            if model:
+                connection.execute(_canaries.insert().values(namespace=namespace, name=name, model=model))
 
     def count(self) -> dict[tuple[str, str, str, str], int]:
         """How many rollouts there were, by (namespace, name, model, state)."""

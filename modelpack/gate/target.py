@@ -27,7 +27,8 @@ class Endpoint:
 class Target:
     """A Canary and its two versions. `weight` is the canary's percent, `interval` real seconds between analysis ticks,
     `speed` how much faster than in a cluster time passes, `metrics` where the counters are. `rollback`: a person asked
-    to go back to the canary's version.
+    to go back to the canary's version. `failed_at` is when the canary's very image failed, in unix seconds; 0.0 if it
+    did not, or if nobody can tell that it was this one.
     """
 
     namespace: str
@@ -41,6 +42,7 @@ class Target:
     interval: float
     speed: float
     rollback: bool = False
+    failed_at: float = 0.0
 
 
 class Surroundings(Protocol):

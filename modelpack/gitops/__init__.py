@@ -3,38 +3,52 @@
 In: a branch of a repository, and what is wanted. Out: one commit on the branch's tip, or an error and nothing.
 """
 
-from modelpack.gitops.bump import Wanted, bump, put_back, rollback
+from modelpack.gitops.bump import bump, check_rejected, order, propose_bump
 from modelpack.gitops.change import (
     ANNOTATION_ROLLBACK,
     Change,
     Draft,
+    Part,
+    Wanted,
     digest_of,
     land,
-    message,
+    make,
     step,
     targets_of,
     version_of,
 )
+from modelpack.gitops.commit import Style, message
 from modelpack.gitops.models import Model, Rejected, by_image, by_name, model_files, rejected, with_rejected
-from modelpack.gitops.repository import Repository, Revision, open_repository
+from modelpack.gitops.repository import Repository, open_repository
+from modelpack.gitops.rollback import propose_rollback, put_back, rollback
+from modelpack.gitops.side import Side
+from modelpack.gitops.view import Revision
 
 __all__ = [
     "ANNOTATION_ROLLBACK",
     "Change",
     "Draft",
     "Model",
+    "Part",
     "Rejected",
     "Repository",
     "Revision",
+    "Side",
+    "Style",
     "Wanted",
     "bump",
     "by_image",
     "by_name",
+    "check_rejected",
     "digest_of",
     "land",
+    "make",
     "message",
     "model_files",
     "open_repository",
+    "order",
+    "propose_bump",
+    "propose_rollback",
     "put_back",
     "rejected",
     "rollback",

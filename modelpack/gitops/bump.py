@@ -1,165 +1,185 @@
-"""Name another version in Git: a bump to a wanted one, a rollback to the one before."""
+"""Name other versions in Git: those that are wanted, in one commit."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from modelpack.definition import Target
-from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
-from modelpack.gitops.change import (
-    ANNOTATION_ROLLBACK,
-    Change,
-    Draft,
-    digest_of,
-    land,
-    message,
-    step,
-    targets_of,
-    version_of,
-)
-from modelpack.gitops.models import Model, Rejected, by_image, by_name, rejected
+from modelpack.definition import DEFAULT_BASE, CommitStyle, Copy, Definition
+from modelpack.errors import InputError, NotFoundError, RefusedError
+from modelpack.gitops import log
+from modelpack.gitops.automation import resume
+from modelpack.gitops.change import Change, Draft, Part, Wanted, digest_of, land, subject, targets_of, version_of
+from modelpack.gitops.change import order as order
+from modelpack.gitops.commit import Style, message, split
+from modelpack.gitops.models import ROOT, Model, by_image, rejected
 from modelpack.gitops.repository import Repository
-from modelpack.reference import Reference
-from modelpack.yamledit import annotation, find
+from modelpack.target import Target
 
-_ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
+
+def bump(
+    repository: Repository,
+    wanted: Sequence[Wanted] | Wanted,
+    dry_run: bool = False,
+    *,
+    environment: str = "",
+    targets: tuple[Target, ...] = (),
+    style: Style = Style(),
+) -> tuple[Change, str]:
+    """Commit the wanted versions to every target of their models; the change, and the commit's id or "".
+
+    Raises RefusedError for a rejected model, or if somebody bumped a newer version while this one was on its way;
+    NotFoundError for an unknown model, environment or target.
+    """
+    first: dict[tuple[str, Target], str] = {}
+
+    def propose(tip: Repository) -> Change:
+        steps = _steps(tip, wanted, environment, targets)
+        for each in steps:
+            for target, image in each.before.items():
+                if first.setdefault((each.name, target), image) != image:
+                    _check_order(tip, each, target, image)
+        return _change(steps)
+
+    return land(repository, propose, dry_run, style)
+
+
+def propose_bump(
+    tip: Repository, wanted: Sequence[Wanted] | Wanted, environment: str = "", targets: tuple[Target, ...] = ()
+) -> Change:
+    """What a bump to the wanted versions would change on this tip; raises as `bump` does."""
+    return _change(_steps(tip, wanted, environment, targets))
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A version as its registry tells it. `reference` has a digest; `model_digest` is "" for other images."""
+class _Step:
+    """One wanted version on a tip: the images of its targets before, and those that it changes."""
 
-    reference: Reference
-    version: str
-    model_digest: str
-
-
-def order(version: str) -> tuple[int, ...] | None:
-    """What versions are compared by; None unless it is dotted numbers with an optional v."""
-    match = _ORDERED.fullmatch(version)
-    return tuple(int(part) for part in match[1].split(".")) if match else None
-
-
-def bump(repository: Repository, wanted: Wanted, dry_run: bool = False) -> tuple[Change, str]:
-    """Commit the wanted version to every target of its model; the change, and the commit's id or "".
-
-    Raises RefusedError for a rejected model, or if somebody bumped a newer version while this one was on its way;
-    NotFoundError for an unknown model or target.
-    """
-    seen: list[str] = []
-
-    def propose(tip: Repository) -> Change:
-        change = _bump(tip, wanted)
-        now, ours = order(version_of(change.old)), order(version_of(change.new))
-        if seen and change.old != seen[0] and now and ours and now > ours:
-            newer = f"{version_of(change.old)} was bumped meanwhile"
-            raise RefusedError(change.model, newer, f"run it again to go back to {version_of(change.new)}")
-        seen.append(change.old)
-        return change
-
-    return land(repository, propose, dry_run)
+    name: str
+    new: str
+    wanted: Wanted
+    environment: str
+    style: CommitStyle
+    before: Mapping[Target, str]
+    changed: tuple[str, ...]
+    draft: Draft
+    notes: tuple[str, ...]
 
 
-def _bump(tip: Repository, wanted: Wanted) -> Change:
+def _steps(
+    tip: Repository, wanted: Sequence[Wanted] | Wanted, environment: str, targets: tuple[Target, ...]
+) -> list[_Step]:
+    many = (wanted,) if isinstance(wanted, Wanted) else tuple(dict.fromkeys(wanted))
+    if not many:
+        raise InputError("bump", "no version is wanted")
+    if targets and len(many) > 1:
+        raise InputError("--target", "goes with one version", "bump the others on their own")
+    draft = Draft(tip, by_flag=bool(targets))
+    steps: list[_Step] = []
+    for each in many:
+        step = _step(tip, draft, each, environment, targets)
+        if step.name in (other.name for other in steps):
+            raise InputError(step.name, "two versions of it are wanted at once", "name one")
+        steps.append(step)
+    return steps
+
+
+def _step(
+    tip: Repository, draft: Draft, wanted: Wanted, environment: str, targets: tuple[Target, ...]
+) -> _Step:  # fmt: skip
     reference = wanted.reference
     if not reference.digest:
         raise InputError(reference, "has no digest")
-    model = by_image(tip, reference)
-    entry = next((each for each in rejected(tip, model) if each.names(reference.digest, wanted.model_digest)), None)
-    if entry:
-        version = reference.tag or wanted.version
-        raise RefusedError(
-            f"{model.name} {version}".strip(),
-            f"was rejected{f' as {entry.version}' if entry.version not in ('', version) else ''}: "
-            f"{entry.reason or 'no reason given'}",
-            f"remove its entry from {model.rejected_path} to lift that",
-        )
+    model = _by_flag(tip, wanted, targets) if targets else by_image(tip, reference)
+    check_rejected(tip, model, wanted)
+    known = model.definition.environments
+    named = environment or (known[0].name if known and not targets else "")
+    places = targets or targets_of(model, environment)
+    tip.want([each.file for each in places])
     new = str(reference.at(tag=reference.tag or wanted.version, digest=reference.digest))
-    draft, targets = Draft(tip), targets_of(model)
-    before = [draft.image(model, target) for target in targets]
-    for target, image in zip(targets, before, strict=True):
+    before = {target: draft.image(model, target) for target in places}
+    changed: list[str] = []
+    notes: list[str] = []
+    for target, image in before.items():
+        if draft.holds(model, target, new):
+            continue
+        changed.append(image)
         draft.set_image(model, target, new)
-        if image != new and draft.mark(model, target) == reference.digest:
+        notes += resume(draft, tip, model, target, version_of(new))
+        if draft.mark(model, target) == reference.digest:
             draft.set_mark(model, target, "")  # the gate would take this for a rollback
-    old = next((image for image in before if image != new), new)
-    text = message(
-        f"{model.name}: {step(old, new)}",
-        f"Old image: {old}\nNew image: {new}",
-        {
-            "Model": model.name,
-            "Version": version_of(new),
-            "Digest": reference.digest,
-            "Model-Digest": wanted.model_digest,
-        },
-    )
-    return Change(model.name, old, new, text, draft.files)
+    return _Step(model.name, new, wanted, named, model.definition.commit, before, tuple(changed), draft, tuple(notes))
 
 
-def rollback(repository: Repository, model: str | Reference, dry_run: bool = False) -> tuple[Change, str]:
-    """Commit the version before to every target of a model, given by name or image; the change and the commit's id.
-
-    The version before is what a target had before it first had what it has now: a rollback or revert takes back, it is
-    no step that another rollback returns to. Rejected versions are passed over. Raises NotFoundError if there is none.
-    """
-    return land(repository, lambda tip: _rollback(tip, model), dry_run)
-
-
-def _rollback(tip: Repository, name: str | Reference) -> Change:
-    model = by_image(tip, name) if isinstance(name, Reference) else by_name(tip, name)
-    draft, steps = Draft(tip), []
-    bad = rejected(tip, model)
-    for target in targets_of(model):
-        old = draft.image(model, target)
-        new = _before(tip, model, target, bad)
-        draft.set_image(model, target, new)
-        draft.set_mark(model, target, digest_of(new) or version_of(new))
-        steps.append((old, new))
-    old, new = steps[0]
-    text = message(
-        f"{model.name}: roll back {step(old, new)}",
-        f"Old image: {old}\nNew image: {new}",
-        {"Model": model.name, "Version": version_of(new), "Digest": digest_of(new)},
-    )
-    return Change(model.name, old, new, text, draft.files)
-
-
-def _before(tip: Repository, model: Model, target: Target, bad: Iterable[Rejected]) -> str:
-    values: list[str] = []
-    for revision in reversed(tip.history(target.file)):
-        try:
-            value = find(revision.data or b"", target.file, target).value
-        except ModelpackError:
-            continue  # the target was not there yet, or somewhere else
-        values = [*values[: values.index(value)], value] if value in values else [*values, value]
-    for value in reversed(values[:-1]):
-        digest = digest_of(value)  # what a bump never pinned is a placeholder, not a version that served
-        if digest and not any(each.names(digest) for each in bad):
-            return value
-    remedy = "name the version you want with modelpack bump"
-    raise NotFoundError(
-        f"{model.name} in {target.file}", f"the history of {tip.branch} has no version before this one", remedy
+def check_rejected(tip: Repository, model: Model, wanted: Wanted) -> None:
+    """Raise RefusedError if the wanted version is in the model's rejected.yaml."""
+    digest = wanted.reference.digest
+    version = wanted.reference.tag or wanted.version
+    entry = next((each for each in rejected(tip, model) if each.names(digest, wanted.model_digest, version)), None)
+    if entry is None:
+        return
+    raise RefusedError(
+        f"{model.name} {version}".strip(),
+        f"was rejected{f' as {entry.version}' if entry.version not in ('', version) else ''}: "
+        f"{entry.reason or 'no reason given'}",
+        f"lift that with modelpack unreject {version} {model.name}, or remove its entry from {model.rejected_path}",
     )
 
 
-def put_back(draft: Draft, tip: Repository, model: Model, target: Target, image: str) -> None:
-    """Set a target to the image that the primary serves, and the rollback annotation to what it was beside that image.
+def _by_flag(tip: Repository, wanted: Wanted, targets: tuple[Target, ...]) -> Model:
+    """The model that an image belongs to, by its model.yaml if there is one, else by the image's name."""
+    try:
+        return by_image(tip, wanted.reference)
+    except NotFoundError:
+        name = wanted.model or wanted.reference.repository.rpartition("/")[2]
+    definition = Definition(name, "", wanted.reference.at(), DEFAULT_BASE, Copy(), targets)
+    return Model(definition, f"{ROOT}{name}")
 
-    The annotation is part of the pod template: left behind by a failed rollback, it would start another canary.
-    """
-    failed = digest_of(draft.image(model, target))
-    draft.set_image(model, target, image)
-    if draft.mark(model, target) == failed:
-        draft.set_mark(model, target, _mark_beside(tip, target, image))
+
+def _check_order(tip: Repository, step: _Step, target: Target, image: str) -> None:
+    """Raise RefusedError if the image, which came meanwhile, is of a newer version than the wanted one."""
+    version = version_of(image)
+    if order(version) is None:
+        version = _version_in_history(tip, target.file, digest_of(image) or image) or version
+    now, ours = order(version), order(version_of(step.new))
+    if now and ours and now > ours:
+        remedy = f"run it again to go back to {version_of(step.new)}"
+        raise RefusedError(step.name, f"{version} was bumped meanwhile", remedy)
 
 
-def _mark_beside(tip: Repository, target: Target, image: str) -> str:
-    for revision in tip.history(target.file):
-        data = revision.data or b""
-        try:
-            if digest_of(find(data, target.file, target).value) == digest_of(image):
-                return annotation(data, target.file, target, ANNOTATION_ROLLBACK)
-        except ModelpackError:
-            continue  # the target was not there yet, or somewhere else
+def _version_in_history(tip: Repository, path: str, digest: str) -> str:
+    """The version that the commit of a digest names, "" if none does: a target may hold the digest alone."""
+    for commit, _ in log.parse(tip.log([path], "--fixed-strings", f"--grep=Digest: {digest}")):
+        pairs = split(commit.message)[1]
+        for (key, version), (name, value) in itertools.pairwise(pairs):
+            if (key, name, value) == ("Version", "Digest", digest):
+                return version
     return ""
+
+
+def _change(steps: Sequence[_Step]) -> Change:
+    done = [each for each in steps if each.changed]
+    parts = tuple(Part(each.name, next(iter(each.changed), each.new), each.new) for each in done or steps)
+    trailers: list[tuple[str, str]] = []
+    for each in done:
+        trailers += [
+            ("Model", each.name),
+            ("Version", version_of(each.new)),
+            ("Digest", each.wanted.reference.digest),
+            ("Model-Digest", each.wanted.model_digest),
+        ]
+    first = steps[0]
+    body = "\n\n".join(f"Old image: {each.old}\nNew image: {each.new}" for each in parts)
+    return Change(
+        ", ".join(each.model for each in parts),
+        parts[0].old,
+        parts[0].new,
+        message(subject(parts), body, [*trailers, ("Environment", first.environment)]),
+        first.draft.files,
+        wanted=tuple(each.wanted for each in steps),
+        parts=parts,
+        environment=first.environment,
+        notes=tuple(note for each in steps for note in each.notes),
+        style=first.style,
+    )

@@ -6,31 +6,60 @@ import difflib
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from modelpack.definition import Target
+from modelpack.definition import CommitStyle
 from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.gitops.commit import Style, from_template, split, with_trailers
+from modelpack.gitops.environment import environment_of
 from modelpack.gitops.models import Model
+from modelpack.gitops.place import whole
 from modelpack.gitops.repository import Repository
 from modelpack.reference import Reference
-from modelpack.yamledit import annotate, annotation, edit, find, unannotate
+from modelpack.target import Target
+from modelpack.yamledit import annotate, annotation, edit, find, has_template, holds, unannotate
 
 ANNOTATION_ROLLBACK = "modelpack.dev/rollback"
 """On the pod template: the digest of an older image that a person went back to, so that the gate accepts it."""
 
-TRIES = 20
-_FIRST_WAIT = 0.05  # seconds; doubles up to _LONGEST_WAIT, and is taken at random between none and that
-_LONGEST_WAIT = 2.0
+PATIENCE_SECONDS = 300.0
+"""For how long a change is made again when others push first: a hundred that start together need about a minute."""
+_LONGEST_WAIT = 30.0  # seconds
+_ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True)
-class Change:
-    """What a commit on a tip would do to one model. `old` and `new` are images as the file has them, before and after.
+class Wanted:
+    """A version as its registry tells it. `reference` has a digest; `model_digest` is "" for other images.
 
-    `files` maps paths to (bytes before or None, bytes after); it is empty where there is nothing to do.
+    `model` is the model's name where no model.yaml tells it, "" for the last word of the image's repository.
+    """
+
+    reference: Reference
+    version: str
+    model_digest: str
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a commit does to one of its models: from the image `old` to `new`."""
+
+    model: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit on a tip would do. `old` and `new` are images as the files have them, before and after.
+
+    `files` maps paths to (bytes before or None, bytes after); it is empty where there is nothing to do. With several
+    models in one commit `model` names them all, `old` and `new` are the first one's, and `parts` has each. `notes` are
+    sentences for the person, `style` is what model.yaml says about commits.
     """
 
     model: str
@@ -38,6 +67,11 @@ class Change:
     new: str
     message: str
     files: Mapping[str, tuple[bytes | None, bytes]] = field(default_factory=dict)
+    wanted: tuple[Wanted, ...] = ()
+    parts: tuple[Part, ...] = ()
+    environment: str = ""
+    notes: tuple[str, ...] = ()
+    style: CommitStyle = CommitStyle()
 
     @property
     def diff(self) -> str:
@@ -50,15 +84,33 @@ class Change:
                 lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
         return "".join(lines)
 
+    def text(self, style: Style) -> str:
+        """The commit's whole message but for a sign-off; raises InputError for a template that fails."""
+        words, trailers = split(self.message)
+        if style.template:
+            values = {
+                "model": self.model,
+                "old": self.old,
+                "new": self.new,
+                "version": version_of(self.new),
+                "digest": digest_of(self.new),
+                "report": style.report,
+                "environment": self.environment,
+                "subject": words.partition("\n")[0],
+            }
+            words = from_template(style.template, values)
+        return with_trailers(words, [*trailers, ("Report", style.report)])
+
 
 C = TypeVar("C", bound=Change)
 
 
 class Draft:
-    """Files of a tip being edited, before there is a commit."""
+    """Files of a tip being edited, before there is a commit. `by_flag`: the targets are not from a model.yaml."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, *, by_flag: bool = False) -> None:
         self._repository = repository
+        self._by_flag = by_flag
         self._after: dict[str, bytes] = {}
 
     def read(self, path: str) -> bytes | None:
@@ -71,13 +123,17 @@ class Draft:
         """A target's file; raises NotFoundError that names the model.yaml which asks for it."""
         data = self.read(target.file)
         if data is None:
-            where = f"{model.folder}/model.yaml names it as a target, but it is not on {self._repository.branch}"
-            raise NotFoundError(target.file, where)
+            who = "--target" if self._by_flag else f"{model.folder}/model.yaml"
+            raise NotFoundError(target.file, f"{who} names it as a target, but it is not on {self._repository.branch}")
         return data
 
     def image(self, model: Model, target: Target) -> str:
-        """The image that a target has now."""
-        return find(self.file(model, target), target.file, target).value
+        """The image that a target has now, of the model's own repository where it holds but a tag or digest."""
+        return whole(find(self.file(model, target), target.file, target).value, model.definition.image)
+
+    def holds(self, model: Model, target: Target, image: str) -> bool:
+        """Whether a target has an image already, as far as it can hold one."""
+        return holds(self.file(model, target), target.file, target, image)
 
     def set_image(self, model: Model, target: Target, image: str) -> None:
         self.write(target.file, edit(self.file(model, target), target.file, target, image))
@@ -86,10 +142,13 @@ class Draft:
         """The digest that a target's rollback annotation names, "" if it has none."""
         return annotation(self.file(model, target), target.file, target, ANNOTATION_ROLLBACK)
 
-    def set_mark(self, model: Model, target: Target, digest: str) -> None:
-        """Set the rollback annotation, or remove it with ""."""
+    def set_mark(self, model: Model, target: Target, digest: str) -> bool:
+        """Set the rollback annotation, or remove it with ""; False where the file has no pod template to annotate."""
         data, place = self.file(model, target), (target.file, target, ANNOTATION_ROLLBACK)
+        if not has_template(data, target.file, target):
+            return False
         self.write(target.file, annotate(data, *place, digest) if digest else unannotate(data, *place))
+        return True
 
     @property
     def files(self) -> dict[str, tuple[bytes | None, bytes]]:
@@ -98,11 +157,17 @@ class Draft:
         return {path: (before[path], after) for path, after in self._after.items() if before[path] != after}
 
 
-def targets_of(model: Model) -> tuple[Target, ...]:
-    """What the model's bump rewrites; raises InputError if there is nothing."""
-    if not model.definition.targets:
-        raise InputError(f"{model.folder}/model.yaml", "names no targets", "say which Deployment serves the model")
-    return model.definition.targets
+def targets_of(model: Model, environment: str = "") -> tuple[Target, ...]:
+    """What the model's bump rewrites in an environment, "" for the first; raises InputError if there is nothing."""
+    where = f"{model.folder}/model.yaml"
+    known = model.definition.environments
+    chosen = environment_of(model.definition, environment, where) if environment else next(iter(known), None)
+    if chosen and chosen.repository:
+        raise InputError(where, f"environment {chosen.name} is in another repository", "name that one with --repo")
+    found = chosen.targets if chosen else model.definition.targets
+    if not found:
+        raise InputError(where, "names no targets", "say which Deployment serves the model")
+    return found
 
 
 def version_of(image: str) -> str:
@@ -112,6 +177,12 @@ def version_of(image: str) -> str:
     except InputError:
         return image
     return reference.tag or reference.digest[:19] or image
+
+
+def order(version: str) -> tuple[int, ...] | None:
+    """What versions are compared by; None unless it is dotted numbers with an optional v."""
+    match = _ORDERED.fullmatch(version)
+    return tuple(int(part) for part in match[1].split(".")) if match else None
 
 
 def digest_of(image: str) -> str:
@@ -127,26 +198,58 @@ def step(old: str, new: str) -> str:
     return f"{after} -> {digest_of(new)[:19]}" if digest_of(old) else f"pin {after}"
 
 
-def message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
-    """A commit message; trailers without a value are left out."""
-    last = "".join(f"{key}: {value}\n" for key, value in trailers.items() if value)
-    return f"{subject}\n\n{body.strip()}\n\n{last}"
+def make(
+    repository: Repository, change: C, style: Style, *, onto: str = "", side: bool = False
+) -> str:  # fmt: skip
+    """A change's commit on the tip, or `onto` another commit that it was proposed for; gives its id. No branch moves.
+
+    `style` goes over the change's own. `side` marks the commit as ours for a side branch.
+    """
+    chosen = style.over(change.style)
+    files = {path: after for path, (_, after) in change.files.items()}
+    return repository.commit(files, change.text(chosen), onto=onto, style=chosen, side=side)
 
 
-def land(repository: Repository, propose: Callable[[Repository], C], dry_run: bool = False) -> tuple[C, str]:
+def land(
+    repository: Repository,
+    propose: Callable[[Repository], C],
+    dry_run: bool = False,
+    style: Style = Style(),
+    patience: float = PATIENCE_SECONDS,
+) -> tuple[C, str]:
     """Commit what `propose` makes of the tip, and again on the new tip whenever somebody was faster.
 
-    Returns the change and the commit's id, "" where there was nothing to do. Raises RemoteError after TRIES lost races.
+    Returns the change and the commit's id, "" where there was nothing to do. Raises ProtectedError at once when the
+    server refuses, RemoteError when others were faster for `patience` seconds.
     """
-    wait = _FIRST_WAIT
-    for _ in range(TRIES):
+    until = time.monotonic() + patience
+    lost = 0
+    while True:
+        began = time.monotonic()
+        if lost:
+            repository.refresh()
         change = propose(repository)
         if dry_run or not change.files:
             return change, ""
-        commit = repository.commit({path: after for path, (_, after) in change.files.items()}, change.message)
-        if repository.publish(commit):
-            return change, commit
-        time.sleep(random.uniform(0, wait))  # noqa: S311
-        wait = min(2 * wait, _LONGEST_WAIT)
-        repository.refresh()
-    raise RemoteError(repository.place, f"others were faster on {repository.branch} {TRIES} times", "try again")
+        if repository.publish(commit := make(repository, change, style)):
+            return replace(change, notes=(*change.notes, *repository.notes)), commit
+        now = time.monotonic()
+        lost += 1
+        if now >= until:
+            raise RemoteError(repository.place, f"others were faster on {repository.branch} {lost} times", "try again")
+        time.sleep(wait(lost, now - began, until - now))
+
+
+def wait(lost: int, took: float, left: float) -> float:
+    """Seconds until the next try after `lost` races, the last of which took so long, with `left` seconds to go.
+
+    Whoever lost more waits longer, so that the crowd thins out, and so does everybody while the crowd makes tries slow;
+    towards the end shorter again, so that it is the one who waited longest that wins.
+    """
+    longest = min(took * 2 ** min(lost, 10), _LONGEST_WAIT, left / 8)
+    return random.uniform(0, max(longest, 0.05))  # noqa: S311
+
+
+def subject(parts: Sequence[Part]) -> str:
+    """What a commit does in one line: `mpg: v1 -> v2, tips: v3 -> v4`."""
+    return ", ".join(f"{each.model}: {step(each.old, each.new)}" for each in parts)

@@ -51,9 +51,17 @@ def by_name(repository: Repository, name: str) -> Model:
     return _only(repository, name, lambda each: each.name)
 
 
+def every(repository: Repository) -> tuple[Model, ...]:
+    """Every model of the tip, by path; raises InputError with file and line for a model.yaml that cannot be read."""
+    files = model_files(repository.paths(ROOT))
+    return tuple(Model(parse(repository.read(path) or b"", path), path.rpartition("/")[0]) for path in files)
+
+
 def _only(repository: Repository, wanted: str, key: Callable[[Definition], str]) -> Model:
     found, known, broken = [], [], None
-    for path in model_files(repository.paths(ROOT)):
+    files = model_files(repository.paths(ROOT))
+    repository.want(files)
+    for path in files:
         try:
             definition = parse(repository.read(path) or b"", path)
         except ModelpackError as error:
@@ -87,15 +95,29 @@ class Rejected:
     reason: str
     at: str
 
-    def names(self, digest: str, model_digest: str = "") -> bool:
-        """Whether this entry is about an image digest or a model digest, neither of which "" is."""
-        return bool((digest and self.image.endswith(digest)) or (model_digest and self.model == model_digest))
+    def names(self, digest: str, model_digest: str = "", version: str = "") -> bool:
+        """Whether this entry is about an image digest or a model digest, neither of which "" is.
+
+        One that has no digest, as a person may write it, is about whatever carries its version.
+        """
+        if self.model or "@" in self.image:
+            return bool((digest and self.image.endswith(digest)) or (model_digest and self.model == model_digest))
+        return bool(version) and version == self.label
+
+    @property
+    def label(self) -> str:
+        """The version, else what the image says of it."""
+        return self.version or self.image.partition("@")[0].rpartition("/")[2].partition(":")[2]
 
 
 def rejected(repository: Repository, model: Model) -> tuple[Rejected, ...]:
     """The model's rejected versions, oldest first; raises InputError with file and line for what cannot be read."""
-    path = model.rejected_path
-    documents = compose(repository.read(path) or b"", path)
+    return read_rejected(repository.read(model.rejected_path) or b"", model.rejected_path)
+
+
+def read_rejected(data: bytes, path: str) -> tuple[Rejected, ...]:
+    """The entries of a rejected.yaml; raises InputError with file and line."""
+    documents = compose(data, path)
     if not documents:
         return ()
     if len(documents) > 1 or not isinstance(documents[0], yaml.SequenceNode):
@@ -114,9 +136,10 @@ def _entry(path: str, item: yaml.Node) -> Rejected:
 
 def with_rejected(data: bytes | None, path: str, entry: Rejected) -> bytes:
     """rejected.yaml with one entry more; `data` is None where there is no such file yet."""
-    texts = {key: _one_line(value) for key, value in asdict(entry).items()}
+    texts = {key: one_line(value) for key, value in asdict(entry).items()}
     return append(data or b"# Versions that are not proposed again. Remove an entry to lift it.\n", path, texts)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text for one line: without control characters, its blanks made one."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -7,233 +7,172 @@ work tree without a remote by git's own fast-forward.
 
 from __future__ import annotations
 
+import copy
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
-from modelpack.gitops.program import NETWORK_SECONDS, Git, without_login
-
-_FALLBACK_NAME = "modelpack"
-_FALLBACK_EMAIL = "modelpack@localhost"
-_REGULAR = ("100644", "100755")
-_LOCKED = re.compile(r"cannot lock ref|unable to update local ref|\.lock': File exists")
-_RACE = re.compile(
-    r"fetch first|non-fast-forward|stale info|incorrect old value|cannot lock ref|failed to update ref|failed to lock"
-)
-_ABSENT = re.compile(
-    r"does not appear to be a git repository|repository '?.*'? not found|does not exist|not a git repository"
-)
+from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError, RemoteError
+from modelpack.gitops.checkout import Checkout, checkout_of, remote_of
+from modelpack.gitops.clone import clone, is_url, password_for
+from modelpack.gitops.commit import Style, Writer, with_trailers
+from modelpack.gitops.program import Git
+from modelpack.gitops.remote import LOCKED, Remote
+from modelpack.gitops.side import Side, own_mark, stray
+from modelpack.gitops.view import REGULAR, View
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file in the tip's tree."""
+class Repository(View):
+    """A branch at its tip. `remote` is what is fetched from and pushed to, None if the branch lives in `git`'s folder;
+    `checkout` is None for a temporary clone. `notes` tell what was left as it is, after `publish`."""
 
-    mode: str
-    object: str
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A commit on the branch that touched a path; `data` is None where it removed the file."""
-
-    commit: str
-    data: bytes | None
-
-
-class Repository:
-    """A branch at its tip. `remote` is what is fetched from and pushed to, "" if the branch lives in `git`'s folder."""
-
-    def __init__(self, git: Git, branch: str, remote: str, scratch: Path, *, ours: bool) -> None:
-        self.branch = branch
-        self.tip = ""
-        self._git = git
-        self._remote = remote
-        self._scratch = scratch
-        self._ours = ours  # a temporary clone, shallow until its history is asked for
-        self._entries: dict[str, Entry] = {}
+    def __init__(
+        self, git: Git, branch: str, remote: Remote | None, checkout: Checkout | None, scratch: Path
+    ) -> None:  # fmt: skip
+        super().__init__(git, branch, remote, scratch)
+        self.notes: tuple[str, ...] = ()
+        self._checkout = checkout
+        self._writer = Writer(git, scratch)
         self.refresh()
 
     @property
-    def place(self) -> str:
-        """The repository as messages call it."""
-        return self._git.place
+    def remote_url(self) -> str:
+        """The address that is pushed to, "" if the branch has no remote. It may hold a login: show it to nobody."""
+        return self._remote.url() if self._remote else ""
 
-    # --- reading
+    def credentials(self, url: str) -> str:
+        """The password or token that git has for an address, "" if it has none; nobody is asked."""
+        return password_for(self._git, url, self.remote_url)
 
     def refresh(self) -> None:
         """Look at the branch again; raises NotFoundError if it is gone, RemoteError if the server is."""
-        ref = f"refs/heads/{self.branch}"
-        if self._remote:
-            ref = f"refs/remotes/{'tip' if self._ours else self._remote}/{self.branch}"
-            self._fetch(ref, *(("--depth=1",) if self._ours else ()))
+        if self._remote and not self._remote.fetch(self.branch):
+            raise self._no_branch()
+        ref = self._remote.ref(self.branch) if self._remote else f"refs/heads/{self.branch}"
         found = self._git.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         if found.code:
             raise self._no_branch()
         self.tip = found.text
-        self._entries = self._tree(self.tip)
 
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes at the tip, None if there is no such file. Raises RefusedError for a symbolic link."""
-        entry = self._entries.get(path)
-        if entry is None:
-            return None
-        if entry.mode not in _REGULAR:
-            raise RefusedError(path, "is a symbolic link or a submodule in Git", "name the file it stands for")
-        return self._git.do("cat-file", "blob", entry.object)
-
-    def paths(self, prefix: str = "") -> tuple[str, ...]:
-        """Every file at the tip whose path starts with `prefix`, sorted."""
-        return tuple(sorted(path for path in self._entries if path.startswith(prefix)))
-
-    def export(self, folder: Path) -> None:
-        """Write every file of the tip below `folder`, as a checkout would: executable bits and links kept."""
-        folder.mkdir(parents=True, exist_ok=True)
-        git = self._indexed("export")
-        git.do("read-tree", self.tip)
-        options = ("-c", "core.autocrlf=false", f"--work-tree={folder.absolute()}")
-        git.do(*options, "checkout-index", "--all", "--force", seconds=NETWORK_SECONDS)
-
-    def history(self, path: str, limit: int = 1000) -> tuple[Revision, ...]:
-        """The branch's own commits that touched `path`, newest first; may fetch the whole history."""
-        if self._ours and self._git.line("rev-parse", "--is-shallow-repository") == "true":
-            self._fetch(f"refs/remotes/tip/{self.branch}", "--unshallow")
-        log = self._git.line("log", "--first-parent", "--format=%H", f"--max-count={limit}", self.tip, "--", path)
-        commits = log.split()
-        answer = self._git.do("cat-file", "--batch", stdin="".join(f"{each}:{path}\n" for each in commits).encode())
-        found = []
-        for commit in commits:
-            head, _, answer = answer.partition(b"\n")
-            size = -1 if head.endswith(b" missing") else int(head.split()[-1])
-            found.append(Revision(commit, None if size < 0 else answer[:size]))
-            answer = answer[size + 1 :]
-        return tuple(found)
-
-    def _tree(self, commit: str) -> dict[str, Entry]:
-        entries = {}
-        for line in self._git.do("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0")[:-1]:
-            head, _, path = line.partition(b"\t")
-            mode, kind, name = head.decode().split()
-            if kind == "blob":
-                entries[os.fsdecode(path)] = Entry(mode, name)
-        return entries
+    def at(self, place: Side | str) -> Repository:
+        """The same repository, read at a side branch or another commit."""
+        other = copy.copy(self)
+        other.tip = place.tip if isinstance(place, Side) else place
+        return other
 
     # --- writing
 
-    def commit(self, files: Mapping[str, bytes], message: str) -> str:
-        """Make a commit on the tip with these files' new bytes, and return its id. No branch moves."""
-        git = self._indexed("commit")
-        git.do("read-tree", self.tip)
-        for path, data in files.items():
-            mode = self._entries[path].mode if path in self._entries else _REGULAR[0]
-            blob = git.line("hash-object", "-w", "--stdin", stdin=data)
-            git.do("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}")
-        tree = git.line("write-tree")
-        signed = git.ask("config", "--type=bool", "--get", "commit.gpgSign").text == "true"
-        return git.line(
-            "commit-tree", *(("-S",) if signed else ()), "-p", self.tip, "-F", "-", tree, stdin=message.encode()
-        )
+    def commit(
+        self,
+        files: Mapping[str, bytes],
+        message: str,
+        *,
+        onto: str = "",
+        style: Style = Style(),
+        side: bool = False,
+    ) -> str:
+        """Make a commit with these files' new bytes, on the tip or `onto` another; gives its id. No branch moves.
+
+        For a `side` branch it gets the mark by which `side` knows it again. Raises RefusedError if it cannot be signed.
+        """
+        there = self.at(onto)._entries if onto and onto != self.tip else self._entries
+        modes = {path: there[path].mode if path in there else REGULAR[0] for path in files}
+        tree = self._writer.tree(onto or self.tip, {path: (modes[path], data) for path, data in files.items()})
+        text = with_trailers(message, [own_mark(tree, self.tip)]) if side else message
+        return self._writer.commit(tree, onto or self.tip, text, style)
 
     def publish(self, commit: str) -> bool:
         """Move the branch from `tip` to `commit`; False if somebody was faster: refresh, recompute, try again.
 
-        Raises RefusedError when a hook, a protected branch or a person's uncommitted change is in the way, RemoteError
-        when the server cannot be reached.
+        Raises ProtectedError when the server refuses, RefusedError when a person's uncommitted change is in the way,
+        RemoteError when the server cannot be reached.
         """
         if self._remote:
             if not self._push(commit):
                 return False
-            if not self._ours:
-                self._advance(commit)  # a fast-forward of the person's branch, if it loses nothing
-        else:
-            problem = self._advance(commit)
+            self.notes = self._checkout.follow(self.branch, commit) if self._checkout else ()
+        elif self._checkout:
+            problem = self._checkout.advance(self.branch, commit)
+            if problem and self._checkout.tip(self.branch) != self.tip:
+                return False
             if problem:
-                moved = self._git.ask("rev-parse", f"refs/heads/{self.branch}").text != self.tip
-                if moved or _LOCKED.search(problem):
-                    return False
-                raise RefusedError(
-                    self.place,
-                    f"{self.branch} was not moved: {problem}",
-                    "commit or stash your changes, then run it again",
+                remedy = "commit or stash your changes, then run it again"
+                if LOCKED.search(problem):
+                    remedy = "another git is at work there; if none is, remove the lock file"
+                raise self._git.stuck(problem) or RefusedError(
+                    self.place, f"{self.branch} was not moved: {problem}", remedy
                 )
         self.tip = commit
-        self._entries = self._tree(commit)
         return True
 
     def _push(self, commit: str) -> bool:
-        refspec = f"{commit}:refs/heads/{self.branch}"
-        options = ("--porcelain", "--no-follow-tags", "--recurse-submodules=no")
-        answer = self._git.ask("push", *options, self._remote, refspec, seconds=NETWORK_SECONDS)
-        if answer.code == 0:
-            return True
-        verdict = next((line for line in answer.text.splitlines() if line.startswith("!")), "").split("\t")[-1]
-        if _RACE.search(verdict):
+        assert self._remote is not None
+        try:
+            return self._remote.push(commit, self.branch)
+        except RemoteError:
+            # the answer may be what was lost, not the push
+            try:
+                landed = self._remote.fetch(self.branch)
+            except ModelpackError:
+                landed = False
+            if landed and self._git.ask("rev-parse", self._remote.ref(self.branch)).text == commit:
+                return True
+            raise
+
+    # --- side branches
+
+    def side(self, name: str) -> Side | None:
+        """A branch beside this one, None if there is none; raises RemoteError if the server cannot be reached."""
+        self._check_side(name)
+        if self._remote and not self._remote.fetch(name, depth=2):
+            return None
+        ref = self._remote.ref(name) if self._remote else f"refs/heads/{name}"
+        tip = self._git.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").text
+        if not tip:
+            return None
+        other = stray(self._git, tip)
+        if other and self._remote:
+            self._remote.deepen(self.branch)
+            self._remote.fetch(name, depth=2)
+        known = not other or not self._git.ask("merge-base", "--is-ancestor", other, self.tip).code
+        return Side(name, tip, known)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two commits have the same files and parents."""
+        left, right = (self._git.line("rev-parse", f"{each}^{{tree}}", f"{each}^@") for each in (one, other))
+        return left == right
+
+    def is_current(self, side: Side, files: Mapping[str, bytes]) -> bool:
+        """Whether a side branch is one commit of ours with just these files, whatever else the base got since."""
+        parent = self._git.ask("rev-parse", "--verify", "--quiet", f"{side.tip}^^{{tree}}")
+        if not side.ours or parent.code:
             return False
-        by_own_hook = not verdict and "fatal:" not in answer.words  # pre-push says no before the server is asked
-        if "rejected]" in verdict or by_own_hook:
-            words = answer.words.split("error: failed to push some refs")[0].strip()
-            raise RefusedError(self.place, f"the push to {self.branch} was refused: {verdict} {words}".strip())
-        raise self._unreachable(answer.words)
+        changed = self._git.do("diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{side.tip}^", side.tip)
+        there = self.at(side)
+        names = {os.fsdecode(each) for each in changed.split(b"\0")[:-1]}
+        return names == set(files) and all(there.read(path) == data for path, data in files.items())
 
-    def _advance(self, commit: str) -> str:
-        """Fast-forward the local branch; "" or git's words why not. A checked out branch takes its files along."""
-        worktree = self._worktree()
-        if worktree is None:
-            answer = self._git.ask(
-                "fetch", "--quiet", "--no-write-fetch-head", ".", f"{commit}:refs/heads/{self.branch}"
-            )
-        else:
-            git = replace(self._git, folder=worktree)
-            answer = git.ask("merge", "--quiet", "--ff-only", "--no-autostash", "--no-verify-signatures", commit)
-        return "" if answer.code == 0 else answer.words or "git says nothing"
+    def put_side(self, name: str, commit: str, expected: str) -> bool:
+        """Set a side branch to a commit if it still is at `expected`, "" for one that is not there; else False.
 
-    def _worktree(self) -> Path | None:
-        """The work tree that has the branch checked out."""
-        folder = None
-        for line in self._git.line("worktree", "list", "--porcelain").splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "worktree":
-                folder = Path(rest)
-            elif word == "branch" and rest == f"refs/heads/{self.branch}" and folder is not None and folder.is_dir():
-                return folder
-        return None
+        Raises ProtectedError when the server refuses, RemoteError when it cannot be reached.
+        """
+        self._check_side(name)
+        if self._remote:
+            return self._remote.push(commit, name, f"--force-with-lease=refs/heads/{name}:{expected}")
+        assert self._checkout is not None
+        return self._checkout.set_aside(name, commit, expected)
 
-    # --- git
+    def _check_side(self, name: str) -> None:
+        if name == self.branch:
+            raise InputError(name, "is the base branch itself", "name another for the side branch")
+        if name.startswith("-") or self._git.ask("check-ref-format", f"refs/heads/{name}").code:
+            raise InputError(name or '""', "is not a branch's name")
 
-    def _fetch(self, ref: str, *options: str) -> None:
-        refspec = f"+refs/heads/{self.branch}:{ref}"
-        command = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", *options)
-        for _ in range(10):  # two of us in one repository lock each other out for a moment
-            answer = self._git.ask(*command, self._remote, refspec, seconds=NETWORK_SECONDS)
-            if not answer.code or not _LOCKED.search(answer.words):
-                break
-        if answer.code:
-            raise self._unreachable(answer.words)
-
-    def _unreachable(self, words: str) -> Exception:
-        if "couldn't find remote ref" in words:
-            return self._no_branch()
-        if _ABSENT.search(words):
-            return NotFoundError(self.place, "is not a Git repository", "name a repository's folder or URL with --repo")
-        return RemoteError(self.place, f"Git failed: {words}", "try again")
-
-    def _no_branch(self) -> Exception:
+    def _no_branch(self) -> NotFoundError:
         return NotFoundError(self.place, f"there is no branch {self.branch}", "name another with --branch")
-
-    def _indexed(self, name: str) -> Git:
-        """git with an index of its own, and with an identity if the person has none."""
-        index = self._scratch / f"index-{name}"
-        index.unlink(missing_ok=True)
-        env = {"GIT_INDEX_FILE": str(index)}
-        for role in ("AUTHOR", "COMMITTER"):
-            if self._git.ask("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT").code:
-                env |= {f"GIT_{role}_NAME": _FALLBACK_NAME, f"GIT_{role}_EMAIL": _FALLBACK_EMAIL}
-        return replace(self._git, env=env)
 
 
 @contextmanager
@@ -244,53 +183,23 @@ def open_repository(location: str, branch: str = "main") -> Iterator[Repository]
     is the remote's, else its own. Raises NotFoundError for what is no repository or has no such branch, RemoteError for
     a server that does not answer.
     """
-    if location.startswith("-") or not location:
+    if location.startswith(("-", "ext::", "fd::")) or not location:  # these two are programs and pipes
         raise InputError(location or "--repo", "is not a repository")
     if branch.startswith("-") or not branch:
         raise InputError(branch or "--branch", "is not a branch")
-    with tempfile.TemporaryDirectory(prefix="modelpack-git-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder).resolve()
-        found = _worktree_of(location)
-        if found is not None:
-            yield Repository(found, branch, _remote_of(found, branch), scratch, ours=False)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="modelpack-git-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise RemoteError(
+            tempfile.gettempdir(), f"cannot be written: {error.strerror}", "name another with $TMPDIR"
+        ) from error
+    with folder as name:
+        scratch = Path(name).resolve()
+        checkout = None if is_url(location) else checkout_of(Path(location), location)
+        if checkout is None:
+            git, remote = clone(location, scratch)
+            yield Repository(git, branch, remote, None, scratch)
             return
-        remote = location if _is_url(location) else str(Path(location).resolve())
-        clone = Git(scratch / "clone.git", without_login(location))
-        Git(scratch, clone.place).do("init", "--quiet", "--bare", str(clone.folder))
-        yield Repository(clone, branch, remote, scratch, ours=True)
-
-
-def _is_url(location: str) -> bool:
-    return not Path(location).exists() and (":" in location.split("/")[0])
-
-
-def _worktree_of(location: str) -> Git | None:
-    """git in the work tree that holds `location`; None for a URL or a bare repository."""
-    if _is_url(location):
-        return None
-    path = Path(location)
-    if not path.is_dir():
-        raise NotFoundError(location, "there is no such folder", "name a repository's folder or URL with --repo")
-    git = Git(path.resolve(), location)
-    answer = git.ask("rev-parse", "--is-inside-work-tree")
-    if answer.code:
-        if "not a git repository" in answer.words:
-            raise NotFoundError(location, "is not a Git repository", "name a repository's folder or URL with --repo")
-        raise RefusedError(location, f"git will not read it: {answer.words}")
-    if answer.text != "true":
-        return None
-    return Git(Path(git.line("rev-parse", "--show-toplevel")), location)
-
-
-def _remote_of(git: Git, branch: str) -> str:
-    """The remote that a work tree's branch belongs to, "" if there is none; raises InputError where it might be any."""
-    remotes = git.line("remote").split()
-    configured = git.ask("config", "--get", f"branch.{branch}.remote").text
-    if configured in remotes:
-        return configured
-    if "origin" in remotes:
-        return "origin"
-    if len(remotes) > 1:
-        remedy = f"set it with git config branch.{branch}.remote"
-        raise InputError(git.place, f"{branch} may belong to any of {', '.join(remotes)}", remedy)
-    return "".join(remotes)
+        named = remote_of(checkout.git, branch)
+        remote_or_none = Remote(checkout.git, named, thin=False) if named else None
+        yield Repository(checkout.git, branch, remote_or_none, checkout, scratch)

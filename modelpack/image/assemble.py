@@ -6,8 +6,9 @@ config schema is closed: `descriptor`, `config` and `modelfs` are required, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from modelpack import oci
@@ -26,9 +27,15 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def assemble(
-    *, name: str, version: str, copy: Copy, layers: Sequence[ModelLayer], bases: Sequence[Base]
+    *,
+    name: str,
+    version: str,
+    copy: Copy,
+    layers: Sequence[ModelLayer],
+    bases: Sequence[Base],
+    annotations: Mapping[str, str] = MappingProxyType({}),
 ) -> oci.Artifact:
-    """Everything that a tag stands for.
+    """Everything that a tag stands for. `annotations` are more for the index, which alone has any.
 
     Raises ValueError for a layer whose digest is not known yet, RefusedError for more layers than a container can have.
     """
@@ -57,6 +64,7 @@ def assemble(
         "mediaType": oci.IMAGE_INDEX,
         "manifests": described,
         "annotations": {
+            **annotations,
             oci.ANNOTATION_MODEL_DIGEST: modelpack.digest,
             oci.ANNOTATION_MODEL_NAME: name,
             oci.ANNOTATION_VERSION: version,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ _SECONDS = 30.0
 class Rollout:
     """What the gate knows of one rollout. `image` is the canary's as it was bound, `primary` what served beside it.
 
-    `started` is in unix seconds.
+    `started` and `ended` are in unix seconds; `ended` is 0.0 while it goes on.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Rollout:
     verdict: str
     reason: str
     started: float
+    ended: float = 0.0
 
 
 class Gate:
@@ -52,6 +53,21 @@ class Gate:
         canary = (rollout.namespace, rollout.name)
         found = self._list(model=rollout.model)
         return _in_order(each for each in found if (each.namespace, each.name) == canary and each.id != rollout.id)
+
+    def of_model(self, model: str) -> tuple[Rollout, ...]:
+        """The rollouts of a model that the gate lists, of all its Canaries, oldest first."""
+        return _in_order(self._list(model=model))
+
+    def report(self, rollout: Rollout) -> Mapping[str, Any]:
+        """All that the gate knows of a rollout: its JSON."""
+        value = self._call("GET", f"/api/v1/rollouts/{rollout.id}")
+        if not isinstance(value, dict):
+            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?")
+        return value
+
+    def page(self, rollout: Rollout) -> str:
+        """The address of a rollout's page, without a login."""
+        return f"{self._place}/rollouts/{rollout.id}"
 
     def settle(self, rollout: Rollout, note: str) -> None:
         """Tell the gate that a rollout needs nothing more."""
@@ -94,6 +110,7 @@ def _rollout(value: Any) -> Rollout:
         verdict=str(value["verdict"]),
         reason=str(value["reason"]),
         started=float(value["started"]),
+        ended=float(value.get("ended") or 0.0),
     )
 
 

@@ -1,21 +1,24 @@
 """After a failed rollout, make Git say what serves: revert the commit, record the model as rejected, tell the gate.
 
 `decide` is pure. Everything is done in an order in which a run that was killed anywhere is simply finished by the next:
-revert and record are one commit, and a commit that is there already is only acknowledged.
+revert and record are one commit, and a commit that is there already is only acknowledged. Where the branch is protected
+the same change is proposed by pull request, from a branch of the rollout's own, and the gate is told once it is merged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, fields, replace
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 
 from modelpack import gitops
-from modelpack.definition import Target
-from modelpack.errors import ModelpackError
-from modelpack.gitops import digest_of, version_of
+from modelpack.errors import InputError, ModelpackError, ProtectedError, RefusedError
+from modelpack.forge import Forge, State, open_forge
+from modelpack.gitops import Style, digest_of, version_of
+from modelpack.gitops.proposal import Kind, Report, Text, evaluation_of, link_to, write
+from modelpack.gitops.pull import open_pull
+from modelpack.reconcile import revert
 from modelpack.reconcile.rollouts import Gate, Rollout
 from modelpack.reference import Reference
 from modelpack.registry import Via
@@ -28,6 +31,7 @@ _OVER = tuple(each.value for each in Phase if each.settled)  # Flagger has let g
 
 ModelDigest = Callable[[str], str]
 """From an image's text to its model digest, "" if nobody knows."""
+ForgeOf = Callable[[gitops.Repository, gitops.Model], Forge]
 
 
 class Action(Enum):
@@ -37,6 +41,7 @@ class Action(Enum):
     HOLD = "held"  # a person is asked
     REVERT = "reverted"
     RECORD = "recorded"
+    PROPOSE = "proposed"  # a person has to merge it
     ACKNOWLEDGE = "acknowledged"
 
 
@@ -50,13 +55,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done about a rollout. `commit` is "" where Git needed none."""
+    """What was done about a rollout. `commit` is "" where Git needed none, `pull` the address of what was proposed."""
 
     rollout: str
     model: str
     action: Action
     note: str
     commit: str = ""
+    pull: str = ""
 
 
 def decide(rollout: Rollout, named: Sequence[str], recorded: bool, beside: Sequence[Rollout] = ()) -> Decision:
@@ -87,10 +93,11 @@ def decide(rollout: Rollout, named: Sequence[str], recorded: bool, beside: Seque
     if any(digest_of(image) == failed for image in named):
         if any(each.state == PROMOTED for each in later):
             return Decision(Action.HOLD, f"{version} failed, but another was promoted since, and Git names it again")
-        return Decision(Action.REVERT, f"{version} failed, back to {version_of(rollout.primary)}: {_why(rollout)}")
+        return Decision(Action.REVERT, f"{version} failed, back to {version_of(rollout.primary)}: {why(rollout)}")
     if recorded:
         return Decision(Action.ACKNOWLEDGE, f"{version} is rejected, and Git does not name it any more")
-    return Decision(Action.RECORD, f"{version} is rejected, Git names {version_of(named[0])} already: {_why(rollout)}")
+    there = f"Git names {version_of(named[0])} already" if named else "Git names nothing for it"
+    return Decision(Action.RECORD, f"{version} is rejected, {there}: {why(rollout)}")
 
 
 def _broke(rollout: Rollout, beside: Sequence[Rollout]) -> bool:
@@ -100,7 +107,7 @@ def _broke(rollout: Rollout, beside: Sequence[Rollout]) -> bool:
     return bool(before) and before[-1].state == FAILED and digest_of(before[-1].primary) == serving
 
 
-def _why(rollout: Rollout) -> str:
+def why(rollout: Rollout) -> str:
     """Flagger gives up for reasons of its own too: no pod gets ready, a metric of its own, a promotion that breaks."""
     return (
         rollout.reason
@@ -110,7 +117,12 @@ def _why(rollout: Rollout) -> str:
 
 
 def settle_once(
-    gate_url: str, repo: str, branch: str, via: Via, model_digest: ModelDigest | None = None
+    gate_url: str,
+    repo: str,
+    branch: str,
+    via: Via,
+    model_digest: ModelDigest | None = None,
+    forge_of: ForgeOf | None = None,
 ) -> Iterator[Outcome]:
     """Settle every failed rollout that the gate knows of, oldest first, and yield each once it is done.
 
@@ -125,14 +137,13 @@ def settle_once(
     with gitops.open_repository(repo, branch) as repository:
         for rollout in waiting:
             try:
-                propose = partial(_propose, rollout=rollout, beside=gate.beside(rollout), model_digest=identify)
-                done, commit = gitops.land(repository, propose)
-                if done.decision.action is not Action.WAIT:
-                    gate.settle(rollout, done.decision.note)
+                outcome = _Run(gate, repository, rollout, via, identify, forge_of or _forge_of).settle()
+                if outcome.action not in (Action.WAIT, Action.PROPOSE):
+                    gate.settle(rollout, outcome.note)
             except ModelpackError as error:
                 errors.append(error)
                 continue
-            yield Outcome(rollout.id, rollout.model, done.decision.action, done.decision.note, commit)
+            yield outcome
     if errors:
         raise errors[0]
 
@@ -141,67 +152,86 @@ def settle_once(
 class _Settlement(gitops.Change):
     """A change, and the decision that it carries out."""
 
-    decision: Decision = field(kw_only=True)
+    decision: Decision = Decision(Action.WAIT, "")
 
 
-def _propose(
-    tip: gitops.Repository, rollout: Rollout, beside: Sequence[Rollout], model_digest: ModelDigest
-) -> _Settlement:
-    model = gitops.by_name(tip, rollout.model)
-    draft = gitops.Draft(tip)
-    failed = digest_of(rollout.image)
-    named = {target: draft.image(model, target) for target in _concerned(gitops.targets_of(model), rollout)}
-    recorded = any(entry.names(failed) for entry in gitops.rejected(tip, model))
-    decision = decide(rollout, tuple(named.values()), recorded, beside)
-    if decision.action is Action.REVERT:
-        for target, image in named.items():
-            if digest_of(image) == failed:
-                gitops.put_back(draft, tip, model, target, rollout.primary)
-    identity = ""
-    if decision.action in (Action.REVERT, Action.RECORD) and not recorded:
-        identity = model_digest(rollout.image)
-        entry = gitops.Rejected(
-            model=identity,
-            image=rollout.image,
-            version=version_of(rollout.image),
-            rollout=rollout.id,
-            reason=_why(rollout),
-            at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        )
-        data = gitops.with_rejected(draft.read(model.rejected_path), model.rejected_path, entry)
-        draft.write(model.rejected_path, data)
-    text = _message(rollout, decision, identity)
-    return _Settlement(model.name, rollout.image, rollout.primary, text, draft.files, decision=decision)
+@dataclass(frozen=True)
+class _Run:
+    """One rollout being settled."""
+
+    gate: Gate
+    repository: gitops.Repository
+    rollout: Rollout
+    via: Via
+    model_digest: ModelDigest
+    forge_of: ForgeOf
+
+    def settle(self) -> Outcome:
+        side, beside = f"modelpack/revert/{self.rollout.id}", self.gate.beside(self.rollout)
+        propose = partial(self._propose, beside=beside)
+        if self.repository.remote_url and self.repository.side(side):
+            return self._by_pull(side, propose)  # it was protected before: no push to try
+        try:
+            done, commit = gitops.land(self.repository, propose, style=Style(report=self._link()))
+        except ProtectedError as refusal:
+            try:
+                return self._by_pull(side, propose)
+            except (InputError, RefusedError) as error:
+                problem = f"{refusal.problem}; nor can a pull request be opened: {error.subject}: {error.problem}"
+                raise RefusedError(refusal.subject, problem, error.remedy) from error
+        return self._outcome(done.decision, commit)
+
+    def _propose(self, tip: gitops.Repository, beside: Sequence[Rollout]) -> _Settlement:
+        model = gitops.by_name(tip, self.rollout.model)
+        place = revert.look(tip, model, self.rollout)
+        decision = decide(self.rollout, place.images, place.recorded, beside)
+        change = gitops.Change(model.name, place.now(self.rollout.image), self.rollout.primary, "")
+        if decision.action in (Action.REVERT, Action.RECORD):
+            goes_back = decision.action is Action.REVERT
+            identity = "" if place.recorded else self.model_digest(self.rollout.image)
+            change = revert.change(tip, place, self.rollout, why(self.rollout), identity, goes_back=goes_back)
+        return _Settlement(**{each.name: getattr(change, each.name) for each in fields(change)}, decision=decision)
+
+    def _by_pull(self, side: str, propose: Callable[[gitops.Repository], _Settlement]) -> Outcome:
+        """Propose it: once, whatever becomes of that is a person's to say."""
+        now = propose(self.repository)
+        if not now.files:
+            return self._outcome(now.decision)
+        model = gitops.by_name(self.repository, self.rollout.model)
+        forge = self.forge_of(self.repository, model)
+        pulls = forge.find(side)
+        if pulls and pulls[0].state is State.CLOSED:
+            note = f"{version_of(self.rollout.image)} failed, and a person closed {pulls[0].url}, which says so"
+            return replace(self._outcome(Decision(Action.HOLD, note)), pull=pulls[0].url)
+        report = Report(self.gate.report(self.rollout), self._link())
+        kind = Kind.REVERT if now.decision.action is Action.REVERT else Kind.REJECT
+        evaluation = cache(partial(evaluation_of, via=self.via))
+
+        def compose(change: gitops.Change) -> Text:
+            failed = replace(change, old=self.rollout.image)
+            known = {"old": evaluation(failed.old), "new": evaluation(failed.new)}
+            return write(failed, kind=kind, environment=failed.environment, report=report, **known)
+
+        wishes, style = model.definition.pull_request, Style(report=self._link())
+        done = open_pull(self.repository, forge, propose, branch=side, compose=compose, requested=wishes, style=style)
+        if not done.change.files or done.pull is None:
+            return self._outcome(propose(self.repository).decision)
+        note = f"{now.decision.note}; {self.repository.branch} is protected, pull request {done.pull.number} says it"
+        outcome = self._outcome(Decision(Action.PROPOSE, note), done.commit)
+        return replace(outcome, pull=done.pull.url)
+
+    def _outcome(self, decision: Decision, commit: str = "") -> Outcome:
+        return Outcome(self.rollout.id, self.rollout.model, decision.action, decision.note, commit)
+
+    def _link(self) -> str:
+        try:
+            return link_to(self.gate.page(self.rollout))
+        except InputError:
+            return ""
 
 
-def _concerned(targets: tuple[Target, ...], rollout: Rollout) -> tuple[Target, ...]:
-    """The targets that a Canary is about; all of them if none has its name."""
-    ours = tuple(
-        target
-        for target in targets
-        if target.name == rollout.name and target.namespace in ("", rollout.namespace)
-    )  # fmt: skip
-    return ours or targets
-
-
-def _message(rollout: Rollout, decision: Decision, model_digest: str) -> str:
-    bad, good = version_of(rollout.image), version_of(rollout.primary)
-    subject = (
-        f"{rollout.model}: revert {gitops.step(rollout.image, rollout.primary)}"
-        if decision.action is Action.REVERT
-        else f"{rollout.model}: reject {bad}"
-    )
-    trailers = {
-        "Model": rollout.model,
-        "Version": good,
-        "Digest": digest_of(rollout.primary),
-        "Rejected-Digest": digest_of(rollout.image),
-        "Rejected-Model-Digest": model_digest,
-        "Rollout": rollout.id,
-    }
-    images = f"Rejected image: {rollout.image}\nServing image: {rollout.primary}"
-    body = f"The rollout of {bad} failed: {_why(rollout)}\n\n{images}"
-    return gitops.message(subject, body, trailers)
+def _forge_of(repository: gitops.Repository, model: gitops.Model) -> Forge:
+    return open_forge(repository.remote_url, model.definition.pull_request, repository.credentials)
 
 
 def _from_registry(image: str, via: Via) -> str:

@@ -1,4 +1,7 @@
-"""What is to be rehearsed, from a repository's tip: a model, its Deployment's pod template, its Canary, its gate."""
+"""What is to be rehearsed, from a repository's tip: a model, its Deployment's pod template, its Canary, its gate.
+
+Where an environment is a Kustomize overlay, all but the model.yaml is read from what the overlay builds.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,44 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
 from modelpack import definition
-from modelpack.definition import Definition, Target
+from modelpack.definition import Definition
 from modelpack.errors import InputError, NotFoundError
 from modelpack.fields import Fields, compose
 from modelpack.gitops import ANNOTATION_ROLLBACK, model_files
+from modelpack.gitops.environment import environment_of
+from modelpack.gitops.place import kustomization_beside, place_of
 from modelpack.reference import Reference
+from modelpack.rehearse.overlay import gate_files, model_in
 from modelpack.rehearse.workload import Workload, read_workload
 from modelpack.rollout import Canary, find_canary, template_hash
+from modelpack.target import Target
 
 _YAML = (".yaml", ".yml")
 
 Read = Callable[[str], "bytes | None"]
+Build = Callable[[str], bytes]
+"""From the folder of an overlay to what it builds."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """One rollout. `template` is the pod template's plain value, `image` the model container as the template names it.
 
-    `gate`, `golden` and `traffic` are the bytes of the files beside model.yaml, b"" where there is none; `folder` is
-    theirs.
+    `environment` is "" where model.yaml names none; `target` is where the model is, in what an overlay builds if there
+    is one. `gate`, `golden` and `traffic` are the bytes of the files beside model.yaml, or of the overlay's ConfigMap,
+    b"" where there is none; `folder` is model.yaml's.
     """
 
     definition: Definition
+    environment: str
     folder: str
+    target: Target
     canary: Canary
     workload: Workload
     template: dict[str, Any]
@@ -52,36 +65,55 @@ class Plan:
         return notes.get(ANNOTATION_ROLLBACK) in {image.digest, image.tag} - {""}
 
 
-def read_plan(paths: Sequence[str], read: Read, reference: Reference | None = None) -> Plan:
+def read_plan(
+    paths: Sequence[str],
+    read: Read,
+    reference: Reference | None = None,
+    environment: str = "",
+    build: Build | None = None,
+) -> Plan:
     """Read the files of a tip. `reference` chooses the model, and takes the place of the image that Git names.
 
-    Without one the repository must hold a single model, and a model must have a target. Raises InputError with file and
-    line, or NotFoundError.
+    Without one the repository must hold a single model, and a model must have a target. `environment` is by default the
+    first that model.yaml names. Raises InputError with file and line, or NotFoundError.
     """
-    folder, model = _model(paths, read, reference)
-    if not model.targets:
+    folder, model = find_model(paths, read, reference)
+    name = environment or (model.environments[0].name if model.environments else "")
+    targets = environment_of(model, name, f"{folder}/model.yaml").targets if name else model.targets
+    if not targets:
         raise InputError(f"{folder}/model.yaml", "has no targets", "name the Deployment that serves the model")
-    target = model.targets[0]
+    target, manifests = targets[0], [path for path in paths if path.endswith(_YAML)]
+    beside = {each: read(f"{folder}/{each}") or b"" for each in ("gate.yaml", "golden.jsonl", "traffic.jsonl")}
+    overlay = kustomization_beside(read, target.file) if name or target.images else ""
+    if overlay and build:
+        built, shown = build(str(PurePosixPath(overlay).parent)), f"{overlay} (built)"
+        target = model_in(built, shown, model.image, place_of(read, target).name)
+        beside |= gate_files(built, shown, model.name, target.namespace)
+        read, manifests = {shown: built}.get, [shown]
+    if not (target.init_container or target.volume):
+        problem = "a rehearsal runs the init container or image volume of a Deployment, which this target is not"
+        raise InputError(f"{folder}/model.yaml", f"{target.file}: {problem}", "rehearse an environment that has one")
     template_fields, template = _template(target, read)
     workload = read_workload(template_fields, target, model.copy)
     if reference is not None:
         workload = replace(workload, image=str(reference))
         template = _with_image(template, target, str(reference))
-    files = ((path, data) for path in paths if path.endswith(_YAML) and (data := read(path)) is not None)
     return Plan(
         definition=model,
+        environment=name,
         folder=folder,
-        canary=find_canary(files, target),
+        target=target,
+        canary=find_canary(((path, read(path) or b"") for path in manifests), target),
         workload=workload,
         template=template,
         image=Reference.parse(workload.image),
-        gate=read(f"{folder}/gate.yaml") or b"",
-        golden=read(f"{folder}/golden.jsonl") or b"",
-        traffic=read(f"{folder}/traffic.jsonl") or b"",
+        gate=beside["gate.yaml"],
+        golden=beside["golden.jsonl"],
+        traffic=beside["traffic.jsonl"],
     )
 
 
-def _model(paths: Sequence[str], read: Read, reference: Reference | None) -> tuple[str, Definition]:
+def find_model(paths: Sequence[str], read: Read, reference: Reference | None) -> tuple[str, Definition]:
     files = model_files(paths)
     models = [(path.removesuffix("/model.yaml"), definition.parse(read(path) or b"", path)) for path in files]
     if reference is not None:

@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modelpack.definition import Copy, Target
+from modelpack.definition import Copy
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RemoteError
 from modelpack.fields import read
 from modelpack.reference import Reference
 from modelpack.rehearse.plan import Plan
 from modelpack.rehearse.state import replace_file
 from modelpack.rehearse.workload import Workload, read_workload
+from modelpack.target import Target
 
 Unpack = Callable[[Reference, Path], None]
 Export = Callable[[Path], None]
@@ -77,7 +78,7 @@ def prepare(plan: Plan, image: Reference, revisions: Path, unpack: Unpack, expor
         record = {
             "image": str(image),
             "template": plan.template,
-            "target": asdict(plan.definition.targets[0]),
+            "target": asdict(plan.target),
             "copy": asdict(plan.definition.copy),
         }
         replace_file(folder / _RECORD, json.dumps(record).encode())

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from modelpack.definition import Copy, Target
+from modelpack.definition import Copy
 from modelpack.errors import InputError
 from modelpack.fields import Fields
+from modelpack.target import Target
 
 ANNOTATION_COMMAND = "modelpack.dev/rehearse-command"
 _VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")

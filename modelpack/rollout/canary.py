@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from modelpack.definition import Target
 from modelpack.errors import NotFoundError
 from modelpack.fields import Fields, compose
+from modelpack.target import Target
 
 API_VERSION = "flagger.app/v1beta1"
 HOOK_TYPES = (

@@ -31,7 +31,8 @@ class Observed:
 
     `weight` is in percent, `interval` in seconds, `last_transition` in unix seconds, 0.0 unknown. `message` is the
     Promoted condition's. `steps` are the weights that the canary passes, () for strategies that count iterations.
-    Images are "" while there is none. `rollback`: a person asked to go back to the canary's version.
+    Images are "" while there is none. `rollback`: a person asked to go back to the canary's version. `template_written`
+    is when somebody last wrote the target's pod template, in unix seconds, 0.0 unknown.
     """
 
     namespace: str
@@ -53,6 +54,7 @@ class Observed:
     canary_image: str
     primary_image: str
     rollback: bool
+    template_written: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def observed(canary: Json, target: Json | None, primary: Json | None) -> Observe
             canary_image=image,
             primary_image=_image(primary, container, place),
             rollback=_goes_back(target, image),
+            template_written=_written(target),
         )
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(place, f"makes no sense: {error}") from error
@@ -157,6 +160,14 @@ def _pod(workload: Json | None) -> tuple[Json, Json]:
     """The pod template's annotations and its spec."""
     template = ((workload or {}).get("spec") or {}).get("template") or {}
     return (template.get("metadata") or {}).get("annotations") or {}, template.get("spec") or {}
+
+
+def _written(workload: Json | None) -> float:
+    """The API server notes with each writer's fields when it last changed any of them."""
+    writers = ((workload or {}).get("metadata") or {}).get("managedFields") or ()
+    of_template = [each for each in writers if "f:template" in ((each.get("fieldsV1") or {}).get("f:spec") or {})]
+    times = [unix_time(each.get("time")) for each in of_template]
+    return max(times) if times and all(times) else 0.0
 
 
 def _image(workload: Json | None, container: str, place: str) -> str:

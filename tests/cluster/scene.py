@@ -82,6 +82,12 @@ class Scene:
                 for _ in range(size // len(block)):
                     file.write(block)
 
+    def spoil(self, version: str) -> None:
+        """Make of a version one that the server cannot load, so that no pod with it gets ready."""
+        self.artifacts = self.folder / "artifacts"
+        shutil.copytree(self.world.artifacts, self.artifacts)
+        (self.artifacts / version / "model.json").write_text("{}")
+
     def kill_copy(self, image: str) -> bool:
         """SIGKILL the copy script of a pod whose model image has `image` in its reference, if one runs."""
         pods = self.world.environment.get("pods", NAMESPACE)["items"]

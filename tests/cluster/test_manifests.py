@@ -33,6 +33,8 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with available(lambda: started(tmp_path_factory.mktemp("manifests"))) as server:
         for folder in (*(f"manifests/{name}" for name in INSTALLED), "flagger/install"):
             server.kubectl("apply", "--server-side", "-k", str(ROOT / folder))
+        for each in ROOT.glob("manifests/overlays/*/namespace.yaml"):
+            server.kubectl("apply", "-f", str(each))
         server.kubectl("create", "namespace", "elsewhere")
         server.kubectl("label", "namespace", "elsewhere", "pod-security.kubernetes.io/enforce=restricted")
         server.kubectl("create", "serviceaccount", "default", "-n", "elsewhere")  # a controller's work, and none runs

@@ -163,6 +163,36 @@ spec: {policyName: halfway, validationActions: [Deny]}
 """
 
 
+def never_ready(world: World) -> None:
+    """No hook that begins a rollout is called before Flagger gives up: the gate finds out by itself."""
+    scene = Scene(world, "unready")
+    scene.spoil("v3")
+    scene.serve(lambda checkout: _soon_over(scene, checkout))
+    failed = scene.build("v3")
+    wanted = scene.build("v2")
+    started = time.time()
+    assert scene.bump("v3").code == 0
+    scene.wait_for("Failed", ROLLOUT, started)
+    wait("the revert", lambda: scene.named() == "v1", 90)
+    assert [(each["image"], each["state"], each["reason"]) for each in scene.rollouts()] == [
+        (failed, "failed", "it was over before the gate was asked")
+    ]
+    assert [each["image"] for each in scene.rejected()] == [failed]
+    assert scene.bump("v2").code == 0
+    scene.wait_for("Succeeded", ROLLOUT, started)
+    assert scene.serving() == wanted
+    assert [each["state"] for each in scene.rollouts()] == ["promoted", "failed"]
+
+
+def _soon_over(scene: Scene, checkout: Path) -> None:
+    """Have Flagger wait for pods half a minute, and the golden set alone decide."""
+    canary = checkout / "flagger" / scene.name / "canary.yaml"
+    short = canary.read_text().replace("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 30")
+    canary.write_text(short.replace("[10, 25, 50]", "[50]"))
+    gate = checkout / "model-images" / scene.name / "gate.yaml"
+    gate.write_text(gate.read_text().partition("- name: errors")[0])
+
+
 def quiet(world: World) -> None:
     scene = Scene(world, "quiet")
     scene.serve()
@@ -280,6 +310,7 @@ SIDE_BY_SIDE: tuple[Callable[[World], None], ...] = (
     newer,
     image_volume,
     half_way,
+    never_ready,
     strategies,
 )
 

@@ -45,9 +45,12 @@ class FakeGate:
             return self.status, {"detail": "the gate is not well"}
         if method == "GET" and path == "/api/v1/rollouts":
             found = [each for each in self.rollouts if each["state"] in query.get("state", [each["state"]])]
+            found = [each for each in found if each["model"] in query.get("model", [each["model"]])]
             wanted = query.get("settled", [None])[0]
             return 200, {"rollouts": [each for each in found if wanted in (None, str(each["settled"]).lower())][::-1]}
         for each in self.rollouts:
+            if method == "GET" and path == f"/api/v1/rollouts/{each['id']}":
+                return 200, each
             if method == "POST" and path == f"/api/v1/rollouts/{each['id']}/settled":
                 each |= {"settled": True, "settled_note": body["note"]}
                 return 200, each

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.integration.servers import MissingError, docker, git_http, registry, s3
+from tests.integration.servers import MissingError, docker, git_http, gitea, registry, s3
 from tests.integration.servers.process import program
 
 T = TypeVar("T")
@@ -94,6 +94,13 @@ def _git_http(tmp_path: Path) -> Iterator[git_http.GitServer]:
 def git_http_login(tmp_path: Path) -> Iterator[git_http.GitServer]:
     """Git over HTTP that asks for `.user` and `.password`; `.with_login(url)` puts them into a URL."""
     with available(lambda: git_http.git_http(tmp_path / "git-http-login", login=True)) as server:
+        yield server
+
+
+@pytest.fixture(name="gitea", scope="session")
+def _gitea(tmp_path_factory: Folder) -> Iterator[gitea.Gitea]:
+    """A real Gitea with the users alice, robot and bob: `.create(name, files)` makes a project, use one of your own."""
+    with available(lambda: gitea.gitea(tmp_path_factory.mktemp("gitea"))) as server:
         yield server
 
 

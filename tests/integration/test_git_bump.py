@@ -196,6 +196,31 @@ def test_rollback_returns_to_the_version_before_and_says_so_to_the_gate(tmp_path
     assert rollback(url)[0].new == serving.image("v1")
 
 
+OPERATIONS = """\
+kind: Kustomization
+resources: [base]
+patches:
+- target: {kind: Deployment, name: mpg}
+  patch: |
+    - {op: replace, path: /spec/template/spec/initContainers/0/image, value: "@IMAGE@"}
+"""
+
+
+def test_rollback_where_operations_set_the_image_says_that_the_gate_judges_it(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    path = "model-images/mpg/model.yaml"
+    model = (folder / path).read_text().replace(DEPLOYMENT, "kustomization.yaml")
+    old = OPERATIONS.replace("@IMAGE@", serving.image("v1"))
+    serving.commit(folder, {path: model, "kustomization.yaml": old})
+    bump(folder, "v2")
+    assert serving.image("v2") in (folder / "kustomization.yaml").read_text()
+    change, commit = rollback(folder)
+    judged = "has no pod template to annotate: the gate judges the older version like any other"
+    assert (change.new, change.notes) == (serving.image("v1"), (f"kustomization.yaml {judged}",))
+    assert (folder / "kustomization.yaml").read_text() == old
+    assert commit == git(folder, "rev-parse", "HEAD")
+
+
 def test_rollback_passes_over_rejected_versions_and_other_edits(tmp_path: Path) -> None:
     folder = serving.worktree(tmp_path / "work")
     bump(folder, "v2")
@@ -247,3 +272,25 @@ def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
     serving.commit(folder, {})
     bump(folder, "v2")
     assert git(folder, "ls-tree", "main", DEPLOYMENT).startswith("100755 ")
+
+
+def test_a_target_that_holds_a_tag_alone(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    path = "model-images/mpg/model.yaml"
+    head = (folder / path).read_text().partition("targets:")[0]
+    target = "targets: [{file: values.yaml, values: {tag: image.tag}}]\n"
+    serving.commit(folder, {path: head + target, "values.yaml": "image:\n  tag: v1  # the model\n"})
+    for version in ("v2", "v3"):
+        assert bump(folder, version)[1]
+        assert not bump(folder, version)[1]
+    assert version_in(folder) == "v3"
+    change, commit = rollback(folder)
+    assert commit and version_in(folder) == "v2"
+    assert change.notes == (
+        "values.yaml has no pod template to annotate: the gate judges the older version like any other",
+    )
+    assert git(folder, "diff", "--numstat", "main^", "main") == "1\t1\tvalues.yaml"
+
+
+def version_in(folder: Path) -> str:
+    return (folder / "values.yaml").read_text().split()[2]

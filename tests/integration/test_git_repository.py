@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack import gitops
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError, RemoteError
 from modelpack.gitops import Repository, open_repository
 from tests.fakes import git_serving as serving
@@ -234,3 +235,92 @@ def test_a_repository_that_git_calls_us_from_does_not_mislead(tmp_path: Path, mo
     monkeypatch.setenv("GIT_DIR", str(serving.worktree(tmp_path / "other", "v9") / ".git"))
     with open_repository(str(bare)) as repository:
         assert repository.read(DEPLOYMENT) == serving.deployment("v1").encode()
+
+
+# --- what a person has is left as it is
+
+
+def test_notes_say_why_a_checkout_does_not_follow(tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    for name in ("ahead", "dirty", "behind", "merging"):
+        git(tmp_path, "clone", "--quiet", "bare", name)
+    serving.commit(tmp_path / "ahead", {"mine": "1\n"})
+    serving.commit(tmp_path / "ahead", {"mine": "2\n"})
+    (tmp_path / "dirty" / DEPLOYMENT).write_text("mine, not committed\n")
+    git(tmp_path / "dirty", "add", "--all")
+    (tmp_path / "merging/.git/MERGE_HEAD").write_text(git(bare, "rev-parse", "main") + "\n")
+    notes = {}
+    for name, version in (("ahead", "v2"), ("dirty", "v3"), ("merging", "v4"), ("behind", "v5")):
+        status = git(tmp_path / name, "status", "--porcelain")
+        with open_repository(str(tmp_path / name)) as repository:
+            change, _ = gitops.bump(repository, serving.wanted(version))
+        notes[name] = " ".join(change.notes)
+        assert git(tmp_path / name, "status", "--porcelain") == status
+    assert notes["ahead"] == "your checkout has 2 commits that are not pushed: it stays as it is"
+    assert notes["dirty"].startswith("your checkout stays as it is: ") and DEPLOYMENT in notes["dirty"]
+    assert notes["merging"].startswith("your checkout stays as it is: ")
+    assert notes["behind"] == ""
+    assert git(tmp_path / "behind", "rev-parse", "main") == git(bare, "rev-parse", "main")
+    assert serving.served(bare) == serving.deployment("v5")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--depth=1"],
+        ["--filter=blob:none"],
+        ["--filter=tree:0"],
+        ["--sparse"],
+        ["--filter=blob:none", "--sparse", "--depth=1"],
+        ["--no-checkout"],
+        ["--bare", "--depth=1"],
+        ["--bare", "--shared"],
+    ],
+    ids=" ".join,
+)
+def test_a_clone_that_has_not_everything(tmp_path: Path, options: list[str]) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    git(bare, "config", "uploadpack.allowFilter", "true")
+    serving.commit(tmp_path / "bare-origin", {DEPLOYMENT: serving.deployment("v1.5"), "big/file": "x" * 9999})
+    git(tmp_path / "bare-origin", "push", "--quiet", str(bare), "main")
+    git(tmp_path, "clone", "--quiet", *options, f"file://{bare}", "clone")
+    folder = tmp_path / "clone"
+    clean = "--bare" in options or git(folder, "status", "--porcelain")
+    with open_repository(str(folder)) as repository:
+        gitops.bump(repository, serving.wanted("v2"))
+    ends = folder if "--bare" in options else bare
+    assert serving.served(ends) == serving.deployment("v2")
+    assert git(ends, "diff", "--numstat", "main^", "main") == f"1\t1\t{DEPLOYMENT}"
+    if "--bare" in options:
+        return
+    if "--no-checkout" not in options:
+        assert git(folder, "status", "--porcelain") == clean
+    with open_repository(str(folder)) as repository:
+        assert gitops.rollback(repository, "mpg")[0].new == serving.image("v1.5")
+
+
+def test_a_submodule_is_left_alone_and_its_address_never_asked(tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    person = tmp_path / "bare-origin"
+    content = f'[submodule "s"]\n\tpath = s\n\turl = ext::touch {tmp_path}/ran\n\tupdate = !touch {tmp_path}/ran\n'
+    (person / ".gitmodules").write_text(content)
+    git(person, "update-index", "--add", "--cacheinfo", f"160000,{git(person, 'rev-parse', 'HEAD')},s")
+    git(person, "add", ".gitmodules")
+    git(person, "commit", "--quiet", "--message", "a submodule")
+    git(person, "push", "--quiet", str(bare), "main")
+    git(tmp_path, "clone", "--quiet", "bare", "clone")
+    for location, version in ((bare, "v2"), (tmp_path / "clone", "v3"), (f"file://{bare}", "v4")):
+        with open_repository(str(location)) as repository:
+            gitops.bump(repository, serving.wanted(version))
+            assert repository.read("s") is None
+            repository.export(tmp_path / f"out-{version}")
+    assert git(bare, "ls-tree", "main", "s").startswith("160000 commit ")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_bare_clone_that_lacks_files_is_refused(tmp_path: Path) -> None:
+    bare = serving.bare(tmp_path / "bare")
+    git(bare, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "--quiet", "--bare", "--filter=blob:none", f"file://{bare}", "clone")
+    with pytest.raises(RefusedError, match="partial clone; name the one"), open_repository(str(tmp_path / "clone")):
+        pass

@@ -10,6 +10,7 @@ import yaml
 
 from modelpack import gitops
 from modelpack.errors import NotFoundError, RefusedError, RemoteError
+from modelpack.gitops.history import history
 from modelpack.reconcile.settle import Action, Outcome, settle_once
 from modelpack.registry import Via
 from tests.fakes import git_serving as serving
@@ -49,6 +50,12 @@ def test_revert_and_record_are_one_commit(gate: FakeGate, tmp_path: Path) -> Non
     }
     assert git(bare, "log", "-1", "--format=%s", "main") == "mpg: revert v2 -> v1"
     assert git(bare, "log", "-1", "--format=%(trailers:key=Rollout,valueonly)", "main") == "r1"
+    assert git(bare, "log", "-1", "--format=%(trailers:key=Verdict,valueonly)", "main") == "reject"
+    assert git(bare, "log", "-1", "--format=%(trailers:key=Report,valueonly)", "main") == f"{gate.url}/rollouts/r1"
+    with gitops.open_repository(str(bare)) as repository:
+        told = history(repository, "mpg")[0]
+    assert (told.why, told.by, told.reason) == ("revert", "gate (r1)", "errors rose to 20 %")
+    assert [each.version for each in told.rejected] == ["v2"] and told.report == f"{gate.url}/rollouts/r1"
     assert gate.rollouts[0]["settled"]
     assert settle(gate, bare) == ()
     with gitops.open_repository(str(bare)) as repository, pytest.raises(RefusedError, match="was rejected"):
@@ -192,3 +199,68 @@ def test_an_error_shows_no_login_of_the_gate(tmp_path: Path) -> None:
         settle(FakeGate("http://ada:secret@127.0.0.1:9"), tmp_path)
     assert "http://127.0.0.1:9: the gate cannot be reached" in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+def test_helm_values_are_reverted_and_rolled_back_too(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v1")
+    model = (folder / "model-images/mpg/model.yaml").read_text().partition("targets:")[0]
+    model += "targets: [{file: values.yaml, values: {tag: image.tag, digest: image.digest}}]\n"
+    values = "image:\n  tag: v1   # the model\n  digest: %s\n"
+    serving.commit(folder, {"model-images/mpg/model.yaml": model, "values.yaml": values % serving.digest("v1")})
+    bump(folder, "v2")
+    (outcome,) = settle(gate, folder)
+    assert outcome.action is Action.REVERT
+    assert (folder / "values.yaml").read_text() == values % serving.digest("v1")
+    bump(folder, "v3")
+    with gitops.open_repository(str(folder)) as repository:
+        gitops.rollback(repository, "mpg")
+        told = history(repository, "mpg")
+    assert (folder / "values.yaml").read_text() == values % serving.digest("v1")
+    assert [(gitops.version_of(each.new), each.why) for each in told] == [
+        ("v1", "rollback"),
+        ("v3", "bump"),
+        ("v1", "revert"),
+        ("v2", "bump"),
+        ("v1", "edit"),
+    ]
+
+
+def overlays(folder: Path, *namespaces: str) -> None:
+    """Give the model an environment for each namespace, "" for a Kustomization that sets none; all name v2."""
+    target = "{file: overlays/%s/deployment.yaml, kind: Deployment, name: mpg, initContainer: model}"
+    names = ("staging", "production")[: len(namespaces)]
+    model = (folder / "model-images/mpg/model.yaml").read_text().partition("targets:")[0] + "environments:\n"
+    content = {}
+    for name, namespace in zip(names, namespaces, strict=True):
+        model += f"- name: {name}\n  targets: [{target % name}]\n"
+        content[f"overlays/{name}/deployment.yaml"] = serving.deployment("v2")
+        content[f"overlays/{name}/kustomization.yaml"] = f"namespace: {namespace}\n" if namespace else "resources: []\n"
+    serving.commit(folder, {"model-images/mpg/model.yaml": model, **content})
+
+
+def test_the_environment_whose_canary_failed_is_reverted_and_no_other(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    overlays(folder, "staging", "production")
+    gate.rollouts[0] |= {"namespace": "production"}
+    (outcome,) = settle(gate, folder)
+    assert outcome.action is Action.REVERT
+    assert (folder / "overlays/production/deployment.yaml").read_text() == serving.deployment("v1")
+    assert (folder / "overlays/staging/deployment.yaml").read_text() == serving.deployment("v2")
+    assert git(folder, "log", "-1", "--format=%(trailers:key=Environment,valueonly)") == "production"
+
+
+def test_a_canary_of_no_environment_rejects_alone(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    overlays(folder, "staging", "production")
+    gate.rollouts[0] |= {"namespace": "elsewhere"}
+    (outcome,) = settle(gate, folder)
+    assert outcome.action is Action.RECORD
+    assert git(folder, "show", "--format=", "--name-only", "HEAD") == REJECTED
+
+
+def test_where_it_may_be_any_environment_nothing_is_reverted(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    overlays(folder, "", "")
+    with pytest.raises(RefusedError, match="may be of staging or production; name the namespace"):
+        settle(gate, folder)
+    assert serving.count(folder) == 2 and not gate.rollouts[0]["settled"]

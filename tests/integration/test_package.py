@@ -52,6 +52,25 @@ def test_one_pass_and_two_steps_make_the_same_image(registry: Registry, tmp_path
     assert one["reference"].split("@")[1] == two["reference"].split("@")[1]
 
 
+def test_metrics_and_lineage_travel_with_the_image(registry: Registry, tmp_path: Path) -> None:
+    write_model(tmp_path, f"{registry.address}/models/noted")
+    (tmp_path / "metrics.json").write_text('{"rmse": 2.5, "mae": 1.93}')
+    words = ("--version", "v1", "--metrics", "metrics.json", "--lineage", "run=7", "--lineage", "commit=4f2a91c")
+    plain = json.loads(modelpack("build", "--version", "v1", "--json", cwd=tmp_path).out)
+    built = json.loads(modelpack("build", *words, "--json", cwd=tmp_path).out)
+    (tmp_path / "metrics.json").unlink()
+    pushed = json.loads(modelpack("push", f"{registry.address}/models/noted:v1", "--json", cwd=tmp_path).out)
+    assert pushed["reference"] == built["reference"] != plain["reference"]
+    assert built["modelDigest"] == plain["modelDigest"]
+    shown = json.loads(modelpack("inspect", pushed["reference"], "--json", cwd=tmp_path).out)
+    assert shown["metrics"] == {"mae": 1.93, "rmse": 2.5}
+    assert shown["lineage"] == {"commit": "4f2a91c", "run": "7"}
+    text = modelpack("inspect", pushed["reference"], cwd=tmp_path).out
+    assert "metric        mae 1.93\n" in text and "lineage       run 7\n" in text
+    refused = modelpack("build", "--version", "v1", "--metrics", "nothing.json", cwd=tmp_path)
+    assert (refused.code, refused.sentence.startswith("nothing.json: cannot be read")) == (2, True)
+
+
 def test_skopeo_reads_every_image(registry: Registry, tmp_path: Path) -> None:
     write_model(tmp_path, f"{registry.address}/models/skopeo", base="host-busybox")
     made = json.loads(modelpack("build", "--version", "v1", "--push", "--json", cwd=tmp_path).out)

@@ -76,12 +76,12 @@ def test_a_url_is_not_taken_for_a_path(tmp_path: Path) -> None:
         (
             "initContainer: model",
             "initContainer: model, volume: model",
-            "model.yaml:8: targets[0].volume: stands beside initContainer; name what holds the model",
+            "model.yaml:8: targets[0].volume: stands beside initContainer; a target has one of them",
         ),
         (
             ", initContainer: model",
             "",
-            "model.yaml:8: targets[0].volume: or initContainer is missing; name what holds the model",
+            "model.yaml:8: targets[0].initContainer: is missing; name what holds the model by one of initContainer",
         ),
         (
             "initContainer: model",

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from modelpack.definition import Target
 from modelpack.rehearse.hooks import Hooks
 from modelpack.rehearse.tick import Call, Event, Promote, Route, Save, Scale, Seen, Step, tick
 from modelpack.rollout import Canary, Status, find_canary
+from modelpack.target import Target
 from tests.cluster.traces.hooks import addressed, scripted_hooks
 from tests.cluster.traces.lines import has, normal, numbered, status_line
 from tests.cluster.traces.specs import Spec

@@ -27,8 +27,10 @@ _DEFINITIONS = {
     "flux-kustomize": ("github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"),
     "flux-source": ("github.com/fluxcd/source-controller", "config/crd/bases/*.yaml"),
 }
+# and the folders it reads at run time, with their places, below `static`
+_STATIC = {"gitea": ("code.gitea.io/gitea", "templates", "options")}
 # Prometheus finds its targets in two dozen places, of which one is wanted: the others need not be compiled
-_TAGS = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
+_TAGS = {"gitea": "sqlite,sqlite_unlock_notify", "prometheus": "remove_all_sd,enable_kubernetes_sd"}
 
 
 def cache() -> Path:
@@ -45,14 +47,16 @@ def go_tool(folder: str, program: str = "") -> Path:
 
 
 def go_tools(folder: str) -> Path:
-    """The folder with all programs that tests/tools/FOLDER pins, and its CustomResourceDefinitions below `crd`.
+    """The folder with all programs that tests/tools/FOLDER pins; CustomResourceDefinitions are below `crd`, what the
+    programs read at run time below `static`.
 
     Raises MissingError without Go, ServerError if the build fails.
     """
     source = TOOLS / folder
     pins = (source / "go.mod").read_text()
     flags = _ldflags(pins)
-    of = (pins, (source / "go.sum").read_text(), flags, *_DEFINITIONS.get(folder, ()))
+    own = [each.read_text() for each in sorted(source.glob("*.go"))]
+    of = (pins, (source / "go.sum").read_text(), flags, *_DEFINITIONS.get(folder, ()), *_STATIC.get(folder, ()), *own)
     pinned = hashlib.sha256("\0".join(of).encode()).hexdigest()
     built = cache() / f"{folder}-{pinned[:16]}"
     if built.is_dir():
@@ -88,11 +92,22 @@ def _build(go: str, source: Path, flags: str, built: Path) -> None:
         if source.name in _DEFINITIONS:
             module, files = _DEFINITIONS[source.name]
             (unfinished / "crd").mkdir()
-            for each in Path(_go(go, source, "list", "-m", "-f", "{{.Dir}}", module).strip()).glob(files):
+            for each in _module(go, source, module).glob(files):
                 (unfinished / "crd" / each.name).write_bytes(each.read_bytes())
+        if source.name in _STATIC:
+            module, *folders = _STATIC[source.name]
+            origin = _module(go, source, module)
+            for each in (found for folder in folders for found in (origin / folder).rglob("*") if found.is_file()):
+                kept = unfinished / "static" / each.relative_to(origin)
+                kept.parent.mkdir(parents=True, exist_ok=True)  # not copytree: a module's folders are read-only
+                kept.write_bytes(each.read_bytes())
         unfinished.replace(built)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _module(go: str, source: Path, module: str) -> Path:
+    return Path(_go(go, source, "list", "-m", "-f", "{{.Dir}}", module).strip())
 
 
 def _go(go: str, source: Path, *words: str) -> str:

@@ -154,3 +154,13 @@ def test_more_layers_than_a_container_can_have_are_refused() -> None:
     assert len(artifact_of(bases=(base(124),)).images[0].layers) == 127
     with pytest.raises(RefusedError, match="has 125 layers"):
         artifact_of(bases=(base(125),))
+
+
+def test_annotations_are_the_indexs_alone() -> None:
+    plain, noted = (
+        artifact_of(),
+        artifact_of(annotations={"dev.modelpack.lineage.run": "7", oci.ANNOTATION_VERSION: "v9"}),
+    )
+    assert noted.index.annotations["dev.modelpack.lineage.run"] == "7"
+    assert noted.index.annotations[oci.ANNOTATION_VERSION] == "v2"
+    assert (noted.model_digest, noted.images) == (plain.model_digest, plain.images)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from modelpack.definition import Copy, Target
+from modelpack.definition import Copy
 from modelpack.errors import InputError
 from modelpack.fields import read
 from modelpack.rehearse.workload import Workload, launch, read_workload
+from modelpack.target import Target
 
 TEMPLATE = """\
 metadata: {labels: {app: mpg}}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelpack.definition import Target
 from modelpack.errors import InputError, NotFoundError
 from modelpack.rollout import Canary, Header, find_canary
+from modelpack.target import Target
 from tests.fakes import serving
 
 TARGET = Target("deployment.yaml", "Deployment", "mpg", "model")

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from modelpack.definition import Target
 from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.gitops.place import Place
 from modelpack.rollout.cluster import Cluster
 from modelpack.rollout.observed import Event
 from modelpack.status import ClusterScene, GitSource, Unseen, View, look
-from modelpack.status.git import Place, choose
+from modelpack.status.git import Entry, choose
 from modelpack.status.view import Named
+from modelpack.target import Target
 from tests.fakes.scene import NOW, SEEN, V1, V2, V3, FakeCluster, rollout
 
 NO_GIT = GitSource("/nonexistent", "main", optional=True)
@@ -161,25 +162,31 @@ def test_a_persons_decision_is_an_event_but_no_sign_of_a_tick(cluster: FakeClust
     assert found.gate.last_call == NOW - 4
 
 
-def place(image: str, file: str = "a.yaml", namespace: str = "", name: str = "mpg") -> Place:
-    return Place("registry.local/models/mpg", Target(file, "Deployment", name, "model", namespace=namespace), image)
+def entry(image: str, namespace: str = "", name: str = "mpg") -> Entry:
+    return Entry("registry.local/models/mpg", Target("a.yaml"), image, Place(namespace, name))
 
 
 @pytest.mark.parametrize(
-    ("places", "image"),
+    ("entries", "image"),
     [
-        ([place(V2)], V2),
-        ([place(V2, name="mpg-server")], V2),  # the only one of this model
-        ([place(V1, name="other"), place(V2)], V2),
-        ([place(V1, namespace="staging"), place(V2, namespace="default")], V2),
-        ([place(V1, namespace="staging")], ""),
-        ([place(V1, name="a"), place(V2, name="b")], ""),  # might be either
-        ([replace(place(V2), name="registry.local/models/churn")], ""),
+        ([entry(V2)], V2),
+        ([entry(V2, name="mpg-server")], V2),  # the only one of this model
+        ([entry(V1, name="other"), entry(V2)], V2),
+        ([entry(V1, namespace="staging"), entry(V2, namespace="default")], V2),
+        ([entry(V1, namespace="staging")], ""),
+        ([entry(V1, name="a"), entry(V2, name="b")], ""),  # might be either
+        ([replace(entry(V2), name="registry.local/models/churn")], ""),
         ([], ""),
+        ([entry(V1, "staging", ""), entry(V2, "default", "")], V2),  # overlays name the namespace alone
+        ([entry(V1, "default", ""), entry(V2, "default")], V2),
+        ([entry(V1, "default", ""), entry(V2, "default", "")], ""),
+        ([entry(V1, "default", ""), entry(V2, "", "")], V1),
+        ([entry(V2, "", "")], V2),
+        ([entry(V1), entry(V2, "default")], V2),
     ],
 )
-def test_git_names_the_image_of_the_canarys_own_target(places: list[Place], image: str) -> None:
-    found = choose(places, SEEN, TIP)
+def test_git_names_the_image_of_the_canarys_own_target(entries: list[Entry], image: str) -> None:
+    found = choose(entries, SEEN, TIP)
     assert found.image == image
     assert bool(found.missing) is not bool(image)
     assert found.missing in ("", "names no model of this Canary on main")

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from modelpack import fields
-from modelpack.definition import Target
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
 from modelpack.fields import Loader
+from modelpack.target import Target
 from modelpack.yamledit import annotate, annotation, edit, find, unannotate
 
 OLD = "registry.local/models/mpg:v1"

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelpack.definition import Target
+from modelpack.target import Target
 from modelpack.yamledit import annotate, edit, find, unannotate
 
 TARGET = Target("d.yaml", "Deployment", "mpg", "model")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from modelpack.errors import RefusedError
-from modelpack.yamledit.tree import Tree
+from modelpack.yamledit.tree import Splice, Tree
 
-FILE = b"a: 1\nb: &x 2\nc: *x\n"
+FILE = "a: 1\nb: &x 2\nc: *x\n"
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ FILE = b"a: 1\nb: &x 2\nc: *x\n"
     ],
 )
 def test_a_splice_that_means_something_else_is_refused(old: str, new: str) -> None:
-    tree = Tree.parse(FILE, "x.yaml")
+    tree = Tree("x.yaml", FILE)
     start = tree.text.index(old)
-    with pytest.raises(RefusedError, match=r"x\.yaml: cannot be edited without changing something else"):
-        tree.splice(start, start + len(old), new)
+    with pytest.raises(RefusedError, match=r"x\.yaml:\d: cannot be edited without changing something else"):
+        tree.prove([Splice(start, start + len(old), new)])
 
 
 def test_a_splice_that_means_the_same_passes() -> None:
-    assert Tree.parse(FILE, "x.yaml").splice(3, 4, "1   # one") == FILE.replace(b"1", b"1   # one")
+    assert Tree("x.yaml", FILE).prove([Splice(3, 4, "1   # one")]) == FILE.replace("1", "1   # one")

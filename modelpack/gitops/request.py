@@ -1,0 +1,56 @@
+"""Everything a pull request takes, put together: the forge, the model's wishes, what the registry knows, the words."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from modelpack.definition import PullRequestStyle
+from modelpack.forge import open_forge
+from modelpack.gitops.beside import PLAIN, Propose
+from modelpack.gitops.change import Change
+from modelpack.gitops.commit import Style
+from modelpack.gitops.proposal import NO_REPORT, Evaluation, Kind, Report, Text, evaluation_of, write
+from modelpack.gitops.pull import NO_WISHES, Pulled, branch_of, open_pull
+from modelpack.gitops.repository import Repository
+from modelpack.registry import Via
+
+
+def request(
+    repository: Repository,
+    propose: Propose,
+    *,
+    model: str,
+    environment: str = "",
+    requested: PullRequestStyle = NO_WISHES,
+    via: Via,
+    kind: Kind = Kind.BUMP,
+    report: Report = NO_REPORT,
+    style: Style = PLAIN,
+    again: bool = False,
+    dry_run: bool = False,
+) -> Pulled:
+    """Propose a change of one model on the model's branch, in its words and on the repository's forge.
+
+    `requested` is what model.yaml says of pull requests. Raises as `open_pull` does, InputError where the forge cannot
+    be told from the remote's address, RefusedError where there is no token for it.
+    """
+
+    @cache
+    def known(image: str) -> Evaluation | None:
+        return evaluation_of(image, via)
+
+    def compose(change: Change) -> Text:
+        words = {"old": known(change.old), "new": known(change.new)}
+        return write(change, kind=kind, environment=environment, report=report, **words)
+
+    return open_pull(
+        repository,
+        open_forge(repository.remote_url, requested, repository.credentials),
+        propose,
+        branch=branch_of(model, environment),
+        compose=compose,
+        requested=requested,
+        style=style,
+        again=again,
+        dry_run=dry_run,
+    )
