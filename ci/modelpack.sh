@@ -149,9 +149,10 @@ rehearse() {
     mkdir -p "$out"
     : >"$out/reports"
     : >"$out/brief"
-    # the checkout's own commit: a pull request is rehearsed with its manifests, gate and golden set
+    # the checkout's own commit as the branch that serves: a pull request is rehearsed with its manifests, gate and
+    # golden set
     git clone --quiet --bare . "$scratch/tip.git" 2>/dev/null || fail 5 "the checkout cannot be cloned"
-    git -C "$scratch/tip.git" update-ref refs/heads/modelpack-rehearsal "$(git rev-parse HEAD)"
+    git -C "$scratch/tip.git" update-ref "refs/heads/$branch" "$(git rev-parse HEAD)"
     worst=0 number=0
     while IFS= read -r reference; do
         number=$((number + 1)) code=0
@@ -170,7 +171,7 @@ rehearse() {
 # First what Git names becomes the primary, then the reference is its canary.
 rehearse_one() {
     state=$scratch/state-$number
-    served=$(modelpack bump --dry-run --json --repo "$scratch/tip.git" --branch modelpack-rehearsal -- "$1" </dev/null) ||
+    served=$(modelpack bump --dry-run --json --repo "$scratch/tip.git" --branch "$branch" -- "$1" </dev/null) ||
         return $?
     served=$(printf '%s\n' "$served" | sed -n 's/.*"old": "\([^"\\]*\)".*/\1/p')
     # a first version replaces none: Git names a placeholder then
@@ -183,7 +184,7 @@ rehearse_one() {
 }
 
 rehearsal() {
-    modelpack rehearse --repo "$scratch/tip.git" --branch modelpack-rehearsal --state "$state" --no-settle \
+    modelpack rehearse --repo "$scratch/tip.git" --branch "$branch" --state "$state" --no-settle \
         --speed "${MODELPACK_SPEED:-1}" --report "$2" -- "$1" </dev/null >&2
 }
 

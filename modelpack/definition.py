@@ -18,7 +18,10 @@ MODELPACK_SUFFIX = "-modelpack"
 """The ModelPack manifest of tag `v2` has the tag `v2-modelpack`."""
 FORGES = ("github", "gitlab", "gitea")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_AUTHOR = re.compile(r"[^<>\n]*[^<>\s] <[^<>\s]+@[^<>\s]+>")
+_BARE = r"[^<>\s\x00-\x1f\x7f-\x9f]{1,200}"
+# git refuses a name of nothing but punctuation
+AUTHOR = re.compile(rf"(?=[^\w<]*\w)([^<>\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,200}}) <({_BARE}@{_BARE})>")
+"""A commit's author: name and address."""
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}")  # a tag of 128 less the suffix -modelpack
 
 
@@ -216,7 +219,7 @@ def _commit(fields: Fields) -> CommitStyle:
         sign=fields.flag("sign"),
     )
     fields.done()
-    if style.author and not _AUTHOR.fullmatch(style.author):
+    if style.author and not AUTHOR.fullmatch(style.author):
         raise fields.error("author", f"{style.author!r} is no author", "write it as Name <address>")
     return style
 

@@ -18,6 +18,8 @@ not in this tree is a bug and exits with 1.
 
 from __future__ import annotations
 
+_LONGEST = 2000  # characters of a message
+
 
 class ModelpackError(Exception):
     """Something that a user can understand and act on.
@@ -37,7 +39,11 @@ class ModelpackError(Exception):
         text = f"{self.subject}: {self.problem}"
         if self.remedy:
             text += f"; {self.remedy}"
-        return " ".join(text.split())
+        text = " ".join(text.split())
+        if len(text) > _LONGEST:  # the place stands at its start, the remedy at its end
+            text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+        # what it quotes is anybody's, and a terminal obeys control characters
+        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class InputError(ModelpackError):

@@ -51,12 +51,13 @@ def resolve(reference: Reference, via: Via) -> Resolved:
 def _resolve(reference: Reference, repository: Repository) -> Resolved:
     index = repository.manifest(reference.locator)
     notes = index.annotations
+    model = notes.get(oci.ANNOTATION_MODEL_DIGEST, "")
     return Resolved(
         reference=reference.at(tag=reference.tag, digest=index.digest),
         index=index,
         model=notes.get(oci.ANNOTATION_MODEL_NAME, ""),
         version=notes.get(oci.ANNOTATION_VERSION, ""),
-        model_digest=notes.get(oci.ANNOTATION_MODEL_DIGEST, ""),
+        model_digest=model if oci.is_digest(model) else "",
     )
 
 

@@ -239,7 +239,7 @@ def _errors(name: str, before: int) -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         line = f":{before + mark.line + 1}" if mark else ""
         raise InputError(f"{name}{line}", f"is not YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeError) as error:  # an argument's bytes that are no UTF-8 cannot be encoded either
         raise InputError(name, f"is not YAML: {str(error).splitlines()[0]}") from error
 
 

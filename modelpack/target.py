@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from modelpack.errors import InputError
 from modelpack.fields import Fields, nearest, read
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "Rollout")
@@ -55,7 +56,11 @@ class Target:
 def parse_target(text: str) -> Target:
     """A target as `--target` has it: the keys of model.yaml as a flow mapping, its braces left out or not."""
     inner = text.strip()
-    return read_target(read(inner if inner.startswith("{") else f"{{{inner}}}", "--target"))
+    try:
+        fields = read(inner if inner.startswith("{") else f"{{{inner}}}", "--target")
+    except InputError as error:
+        raise InputError(error.subject, error.problem, "put a value with [, { or , in it in quotes") from error
+    return read_target(fields)
 
 
 def read_target(fields: Fields) -> Target:

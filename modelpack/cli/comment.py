@@ -33,8 +33,8 @@ def comment(
 ) -> None:  # fmt: skip
     """Write a rollout's report into a pull request.
 
-    REPORT is a rehearsal's report.json, or a rollout as the gate gives it. There is one comment a model: the next
-    report takes its place. Which forge it is, and its token, are found as for `modelpack bump --pr`.
+    REPORT is a rehearsal's report.json or the folder with it, or a rollout as the gate gives it. There is one comment a
+    model: the next report takes its place. Which forge it is, and its token, are found as for `modelpack bump --pr`.
 
     \b
     Examples:
@@ -45,6 +45,7 @@ def comment(
     """
     from modelpack.gitops import report as reports
 
+    file = file / "report.json" if file.is_dir() else file
     try:
         report = reports.parse(file.read_bytes(), str(file))
     except FileNotFoundError as error:

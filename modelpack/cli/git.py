@@ -103,10 +103,20 @@ def bump(
     rules = Via.from_environ(via)
     asked: dict[str, Any] = {"via": rules, "report": report, "style": style, "again": again, "dry_run": dry_run}
     places = tuple(parse_target(each) for each in targets)
-    found = (resolve(each, rules) for each in references)
+    found = [resolve(each, rules) for each in references]
+    for each in references:
+        if (
+            each.tag
+            and each.digest
+            and (there := resolve(each.at(tag=each.tag), rules).reference.digest) != each.digest
+        ):
+            raise RefusedError(
+                each, f"tag {each.tag} is another image, {there[:19]}", "leave out the tag or the digest"
+            )
     wanted = [gitops.Wanted(each.reference, each.version, each.model_digest, each.model) for each in found]
     with _opened(repo, branch, environment, references[0]) as (repository, named):
         if pr:
+            _bump_of(wanted, named, places)(repository)  # all may go, or none does
             ask = partial(propose_by_pull, repository, environment=environment, **asked)
             pulled = (ask(propose=_bump_of(each, named, places), wanted=each.reference) for each in wanted)
             tell_pulled(pulled, repository.branch, dry_run, as_json)

@@ -24,7 +24,12 @@ class ReferenceType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  #
     name = "ref"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Reference:
-        return value if isinstance(value, Reference) else Reference.parse(str(value))
+        if isinstance(value, Reference):
+            return value
+        if "/" not in str(value):  # Docker Hub's own images are no models
+            remedy = "write registry/repository:tag, like registry.example.com/models/mpg:v2"
+            raise InputError(str(value) or '""', "is not a model's image", remedy)
+        return Reference.parse(str(value))
 
 
 REFERENCE = ReferenceType()

@@ -23,7 +23,7 @@ from modelpack.cli.options import (
     repo_option,
     via_option,
 )
-from modelpack.errors import InputError
+from modelpack.errors import InputError, ModelpackError
 from modelpack.reference import Reference
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def rehearse(
 
     rules = Via.from_environ(via)
     settled: tuple[Settled, ...] = ()
+    refused: ModelpackError | None = None
     if environment:
         repo, branch, environment = _home(repo, branch, ref, environment)
     with _terminable() as check, open_repository(repo, branch) as repository, _shown() as watch:
@@ -125,10 +126,13 @@ def rehearse(
             written = report or default
             try:
                 if settle and rehearsal.gate and outcome.result in (Result.ROLLED_BACK, Result.FAILED_BEFORE):
-                    settled = tuple(settle_once(rehearsal.gate.address, repo, branch, rules))
-            finally:  # Git may refuse; what was found out is worth keeping
+                    settled = tuple(settle_once(rehearsal.gate.address, repo, branch, rules, lasting=False))
+            except ModelpackError as error:  # Git may refuse; what was found out is worth keeping, and more important
+                refused = error
+            finally:
                 outcome = write_report(outcome, rehearsal.gate, written)
     notes = [f"{each.action.value}: {each.note}" + f" ({each.commit[:7]})" * bool(each.commit) for each in settled]
+    notes += [f"Git was not set right: {refused}"] if refused else []
     emit(
         {**outcome.to_json(), "reason": outcome.reason, "settled": notes, "report": str(written)},
         "\n".join([_sentence(outcome), *notes, f"report: {written}"]),

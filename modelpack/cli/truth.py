@@ -14,7 +14,6 @@ from modelpack.cli.options import (
     branch_option,
     dry_run_option,
     emit,
-    environment_option,
     json_option,
     repo_option,
     via_option,
@@ -206,7 +205,7 @@ def rejected(model: str, repo: str, branch: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model", metavar="MODEL")
-@environment_option
+@click.option("--env", "environment", default="", metavar="NAME", help="Of this environment alone.  [default: of all]")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="The newest so many; 0 for all.")
 @repo_option
 @branch_option
@@ -290,7 +289,7 @@ def _when(seconds: int) -> str:
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
     """Columns side by side; those that are empty in every row are left out. What comes from Git is made harmless."""
-    from modelpack.gitops.models import one_line
+    from modelpack.gitops.commit import one_line
 
     cells = [[one_line(cell) for cell in row] for row in rows]
     kept = [column for column in zip(*cells, strict=True) if any(column)]

@@ -83,7 +83,9 @@ def parse_address(remote_url: str, forge: str = "", url: str = "") -> Address:
 
 def _remote(text: str) -> _Remote:
     if not text:
-        raise InputError("the repository", "has no remote, and so no pull requests", "name one by --repo URL")
+        raise InputError(
+            "the repository", "has no remote, and so no pull requests", "name one by --repo URL, or do without one"
+        )
     if "://" not in text:
         found = _SCP.fullmatch(text)
         if not found or re.fullmatch(r"[A-Za-z]:[\\/].*", text):

@@ -2,7 +2,8 @@
 
 Seen on Gitea 1.25: no filter by branch, so all pull requests are read, the newest 2000 at most; where a branch was
 deleted its name is only in `head.label`, in `head.ref` stands refs/pull/N/head; a merge that is asked for while Gitea
-still works out whether it may be is answered 405 "Please try again later", or 500, and one in conflict likewise.
+still works out whether it may be is answered 405 "Please try again later", or 500, and one in conflict likewise; two
+that are opened in the same moment are both there.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ class Gitea:
 
     def create(self, branch: str, base: str, title: str, body: str) -> Pull:
         def look() -> Pull | None:
-            return next((each for each in self.find(branch) if each.state is State.OPEN and each.base == base), None)
+            """The first one, should there be two."""
+            standing = (each for each in self.find(branch) if each.state is State.OPEN and each.base == base)
+            return min(standing, key=lambda pull: pull.number, default=None)
 
         def post() -> Pull:
             wanted = {"head": branch, "base": base, "title": title_of(title), "body": harmless(body)}
             answer = self._api.ask("POST", f"{self._path}/pulls", wanted, accept=(409, 422))
             if answer.status not in (409, 422):
-                return self._pull(answer.data)
+                made = self._pull(answer.data)
+                return self._withdrawn(made, first) if (first := look()) and first.number < made.number else made
             found = look()
             if found is None:
                 raise self._api.error(answer)
@@ -56,8 +60,14 @@ class Gitea:
 
         return self._api.surely(post, look)
 
+    def _withdrawn(self, twice: Pull, first: Pull) -> Pull:
+        """Close one that was opened in the same moment as another, without the words that a person's no is told by."""
+        closed = {"state": "closed", "body": f"Opened at the same time as {first.url}"}
+        self._api.ask("PATCH", f"{self._path}/pulls/{twice.number}", closed)
+        return first
+
     def update(self, number: int, title: str, body: str) -> Pull:
-        wanted = {"title": title_of(title), "body": harmless(body)}
+        wanted = {"title": title_of(title), "body": body}
         pull = self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data)
         if pull.state is not State.OPEN:
             raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")

@@ -66,7 +66,7 @@ class GitHub:
         return self._api.surely(post, look)
 
     def update(self, number: int, title: str, body: str) -> Pull:
-        wanted = {"title": title_of(title), "body": harmless(body)}
+        wanted = {"title": title_of(title), "body": body}
         pull = self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data)
         if pull.state is not State.OPEN:
             raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")

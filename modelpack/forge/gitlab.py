@@ -49,7 +49,8 @@ class GitLab:
             return next((each for each in self.find(branch) if each.state is State.OPEN and each.base == base), None)
 
         def post() -> Pull:
-            wanted = {"source_branch": branch, "target_branch": base, **_texts(title, body)}
+            wanted = {"source_branch": branch, "target_branch": base}
+            wanted |= {"title": title_of(title), "description": harmless(body)}
             answer = self._api.ask("POST", f"{self._path}/merge_requests", wanted, accept=(409, 422))
             if answer.status not in (409, 422):
                 return self._pull(answer.data)
@@ -61,7 +62,9 @@ class GitLab:
         return self._api.surely(post, look)
 
     def update(self, number: int, title: str, body: str) -> Pull:
-        pull = self._pull(self._api.ask("PUT", self._one(number), _texts(title, body)).data)
+        # people's words too: what a quick action does it would do with our token's rights
+        wanted = {"title": title_of(title), "description": harmless(body)}
+        pull = self._pull(self._api.ask("PUT", self._one(number), wanted).data)
         if pull.state is not State.OPEN:
             raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")
         return pull
@@ -162,7 +165,3 @@ class GitLab:
             base=self._api.text(data, "target_branch"),
             head=self._api.text(data, "sha"),
         )
-
-
-def _texts(title: str, body: str) -> dict[str, str]:
-    return {"title": title_of(title), "description": harmless(body)}

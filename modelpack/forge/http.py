@@ -16,7 +16,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.auth import AuthBase
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
 from modelpack.errors import ModelpackError, NotFoundError, RefusedError, RemoteError
 from modelpack.forge.answer import PASSING, Answer, at, limited, next_page, parsed, retry_after, words
@@ -220,12 +220,16 @@ class Api:
             timeout=(self.patience.connect, self.patience.answer),
         ) as response:
             whole = bytearray()
-            for piece in response.iter_content(64 << 10):
-                whole += piece
-                if len(whole) > MOST_BYTES or time.monotonic() > end:
-                    raise RemoteError(
-                        self.subject, f"the forge's answer is larger or slower than is good ({len(whole)} bytes)"
-                    )
+            try:
+                # whatever is there already: to wait for a full piece would let a trickle go on for ever
+                while piece := response.raw.read1(64 << 10, decode_content=True):
+                    whole += piece
+                    if len(whole) > MOST_BYTES or time.monotonic() > end:
+                        raise RemoteError(
+                            self.subject, f"the forge's answer is larger or slower than is good ({len(whole)} bytes)"
+                        )
+            except HTTPError as error:
+                raise requests.ConnectionError(error) from error
             return Answer(response.url, response.status_code, response.headers, parsed(bytes(whole)))
 
     def _used_up(self, wait: float) -> RemoteError:

@@ -46,7 +46,8 @@ class Forge(Protocol):
         ...
 
     def update(self, number: int, title: str, body: str) -> Pull:
-        """Give an open one a new title and body."""
+        """Give an open one a new title and body. People's words in that may call and close, but run no command; what
+        comes from elsewhere has to be made harmless before, as `gitops.report.plain` does."""
         ...
 
     def label(self, number: int, labels: Sequence[str]) -> None:

@@ -10,7 +10,6 @@ from modelpack.gate.samples import MetricSource
 from modelpack.gate.selectors import Selector
 from modelpack.gate.target import Endpoint, Target
 from modelpack.rollout.cluster import Cluster, Observed
-from modelpack.rollout.status import Phase
 
 
 class InCluster:
@@ -76,7 +75,6 @@ def _failed_at(seen: Observed) -> float:
     Flagger names what failed by a hash of its own alone. A template that was written after the failure, or so shortly
     before that Flagger may have decided on the one before, is another; equal hashes are a revert to what was promoted.
     """
-    if seen.phase != Phase.FAILED.value or seen.last_applied == seen.last_promoted:
+    if seen.last_applied == seen.last_promoted:
         return 0.0
-    sure = 0.0 < seen.template_written < seen.last_transition - seen.interval
-    return seen.last_transition if sure else 0.0
+    return seen.failed if 0.0 < seen.template_written < seen.failed - seen.interval else 0.0

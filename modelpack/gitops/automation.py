@@ -23,8 +23,9 @@ _STAYS = "image automation stays paused in {}: a newer version than {} was rejec
 
 
 def pause(draft: Draft, model: Model, *targets: Target) -> None:
-    """Pause the markers beside these targets, or beside all that the model has in this repository."""
-    for target in targets or all_targets(model):
+    """Pause the markers beside these targets, or beside all that the model has on this branch."""
+    there = (each for each in all_targets(model) if draft.read(each.file) is not None)
+    for target in targets or there:
         draft.write(target.file, yamledit.pause(draft.file(model, target), target.file, target))
 
 
@@ -35,7 +36,7 @@ def resume(draft: Draft, tip: Repository, model: Model, target: Target, version:
     if after == before:
         return ()
     ours = order(version)
-    known = [order(each) for each in _versions(tip, model, target)]
+    known = [order(each) for each in _versions(tip, model)]
     if ours is None or any(each is None or each > ours for each in known):
         return (_STAYS.format(target.file, version),)
     draft.write(target.file, after)
@@ -48,14 +49,16 @@ def all_targets(model: Model) -> tuple[Target, ...]:
     return tuple(target for each in environments for target in each.targets) or model.definition.targets
 
 
-def _versions(tip: Repository, model: Model, target: Target) -> Iterator[str]:
-    """Every version that was rejected, or that the target ever had pinned."""
+def _versions(tip: Repository, model: Model) -> Iterator[str]:
+    """Every version that was rejected, or that a target ever had; one without digest and order is a placeholder."""
     for entry in rejected(tip, model):
         yield entry.label
-    for revision in tip.history(target.file):
-        try:
-            value = yamledit.find(revision.data or b"", target.file, target).value
-        except ModelpackError:
-            continue  # the target was not there yet, or somewhere else
-        if digest_of(value):
-            yield version_of(whole(value, model.definition.image))
+    for target in all_targets(model):
+        for revision in tip.history(target.file):
+            try:
+                value = yamledit.find(revision.data or b"", target.file, target).value
+            except ModelpackError:
+                continue  # the target was not there yet, or somewhere else
+            version = version_of(whole(value, model.definition.image))
+            if digest_of(value) or order(version):
+                yield version

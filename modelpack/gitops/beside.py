@@ -14,8 +14,7 @@ from enum import Enum
 from typing import Final
 
 from modelpack.errors import InputError, ModelpackError, RefusedError, RemoteError
-from modelpack.gitops.bump import order
-from modelpack.gitops.change import Change, make, version_of
+from modelpack.gitops.change import Change, make, order, version_of
 from modelpack.gitops.commit import Style
 from modelpack.gitops.repository import Repository
 from modelpack.gitops.side import Side
@@ -40,8 +39,9 @@ def push_side(
 ) -> tuple[Change, str]:
     """Put a change on a branch of its own, and no more.
 
-    Returns the change, and the commit that the branch ends with, "" if there was nothing to do. People's
-    commits that are there stay below it. Raises RefusedError if somebody puts a newer version there meanwhile.
+    Returns the change, and the commit that the branch ends with, "" if there was nothing to do. People's commits that
+    are there stay below it, and so do ours for other models. Raises RefusedError if somebody puts a newer version there
+    meanwhile.
     """
     if branch == repository.branch:
         raise InputError("--pr-branch", f"{branch} is the branch that the change is for", "name another one")
@@ -53,7 +53,9 @@ def push_side(
         named = named_on(repository, side, propose)
         if number and is_newer(version_of(named), version_of(change.new)):
             raise RefusedError(change.model, f"{version_of(named)} was put on {branch} meanwhile")
-        action = Action.APPEND if side and not side.ours else Action.REPLACE
+        ours = {(each.model, change.environment) for each in change.parts}
+        kept = side is not None and not (side.ours and side.about <= ours)  # another model's bump is not undone
+        action = Action.APPEND if kept else Action.REPLACE
         commit = put(repository, branch, side, action, change, propose, style)
         if commit is not None:
             return change, commit
@@ -93,7 +95,7 @@ def _on_top(repository: Repository, side: Side, change: Change, propose: Propose
     if all(there[path] in content for path, content in change.files.items()):
         left = {path: content for path, content in change.files.items() if there[path] != content[1]}
         return replace(change, files=left)
-    problem = f"people's commits on {side.name} are in the way of {version_of(change.new)}"
+    problem = f"the commits on {side.name} are in the way of {version_of(change.new)}"
     remedy = "edit that branch by hand, or close its pull request"
     try:
         own = propose(view)

@@ -10,10 +10,21 @@ from modelpack.definition import DEFAULT_BASE, CommitStyle, Copy, Definition
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gitops import log
 from modelpack.gitops.automation import resume
-from modelpack.gitops.change import Change, Draft, Part, Wanted, digest_of, land, subject, targets_of, version_of
-from modelpack.gitops.change import order as order
+from modelpack.gitops.change import (
+    Change,
+    Draft,
+    Part,
+    Wanted,
+    digest_of,
+    images,
+    land,
+    order,
+    subject,
+    targets_of,
+    version_of,
+)
 from modelpack.gitops.commit import Style, message, split
-from modelpack.gitops.models import ROOT, Model, by_image, rejected
+from modelpack.gitops.models import ROOT, Model, by_image, read_rejected, rejected_files
 from modelpack.gitops.repository import Repository
 from modelpack.target import Target
 
@@ -92,10 +103,10 @@ def _step(
     if not reference.digest:
         raise InputError(reference, "has no digest")
     model = _by_flag(tip, wanted, targets) if targets else by_image(tip, reference)
-    check_rejected(tip, model, wanted)
+    check_rejected(tip, model, wanted, everywhere=bool(targets))
     known = model.definition.environments
     named = environment or (known[0].name if known and not targets else "")
-    places = targets or targets_of(model, environment)
+    places = targets or targets_of(model, environment, tip.branch)
     tip.want([each.file for each in places])
     new = str(reference.at(tag=reference.tag or wanted.version, digest=reference.digest))
     before = {target: draft.image(model, target) for target in places}
@@ -112,19 +123,25 @@ def _step(
     return _Step(model.name, new, wanted, named, model.definition.commit, before, tuple(changed), draft, tuple(notes))
 
 
-def check_rejected(tip: Repository, model: Model, wanted: Wanted) -> None:
-    """Raise RefusedError if the wanted version is in the model's rejected.yaml."""
-    digest = wanted.reference.digest
+def check_rejected(tip: Repository, model: Model, wanted: Wanted, *, everywhere: bool = False) -> None:
+    """Raise RefusedError if the wanted version is in the model's rejected.yaml, under its tag or its own name.
+
+    `everywhere`: no model.yaml tells whose image it is, so its digests must not be in that of any other model either.
+    """
     version = wanted.reference.tag or wanted.version
-    entry = next((each for each in rejected(tip, model) if each.names(digest, wanted.model_digest, version)), None)
-    if entry is None:
-        return
-    raise RefusedError(
-        f"{model.name} {version}".strip(),
-        f"was rejected{f' as {entry.version}' if entry.version not in ('', version) else ''}: "
-        f"{entry.reason or 'no reason given'}",
-        f"lift that with modelpack unreject {version} {model.name}, or remove its entry from {model.rejected_path}",
-    )
+    others = rejected_files(tip.paths(ROOT)) if everywhere else []
+    for path in dict.fromkeys([model.rejected_path, *others]):
+        names = {version, wanted.version} if path == model.rejected_path else {""}
+        for entry in read_rejected(tip.read(path) or b"", path):
+            if not any(entry.names(wanted.reference.digest, wanted.model_digest, name) for name in names):
+                continue
+            known = f" as {entry.version}" if entry.version not in ("", version) else ""
+            raise RefusedError(
+                f"{model.name} {version}".strip(),
+                f"was rejected{known}: {entry.reason or 'no reason given'}",
+                f"lift that with modelpack unreject {entry.label or version} {model.name}, "
+                f"or remove its entry from {path}",
+            )
 
 
 def _by_flag(tip: Repository, wanted: Wanted, targets: tuple[Target, ...]) -> Model:
@@ -170,7 +187,7 @@ def _change(steps: Sequence[_Step]) -> Change:
             ("Model-Digest", each.wanted.model_digest),
         ]
     first = steps[0]
-    body = "\n\n".join(f"Old image: {each.old}\nNew image: {each.new}" for each in parts)
+    body = "\n\n".join(images(each.old, each.new) for each in parts)
     return Change(
         ", ".join(each.model for each in parts),
         parts[0].old,

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from modelpack.definition import CommitStyle
 from modelpack.errors import InputError, NotFoundError, RemoteError
-from modelpack.gitops.commit import Style, from_template, split, with_trailers
+from modelpack.gitops.commit import Style, from_template, one_line, split, with_trailers
 from modelpack.gitops.environment import environment_of
 from modelpack.gitops.models import Model
 from modelpack.gitops.place import whole
@@ -157,13 +157,19 @@ class Draft:
         return {path: (before[path], after) for path, after in self._after.items() if before[path] != after}
 
 
-def targets_of(model: Model, environment: str = "") -> tuple[Target, ...]:
-    """What the model's bump rewrites in an environment, "" for the first; raises InputError if there is nothing."""
+def targets_of(model: Model, environment: str = "", branch: str = "") -> tuple[Target, ...]:
+    """What the model's bump rewrites in an environment, "" for the first; raises InputError if there is nothing.
+
+    Given the `branch` at hand, one that stands on another is refused.
+    """
     where = f"{model.folder}/model.yaml"
     known = model.definition.environments
     chosen = environment_of(model.definition, environment, where) if environment else next(iter(known), None)
     if chosen and chosen.repository:
         raise InputError(where, f"environment {chosen.name} is in another repository", "name that one with --repo")
+    if chosen and branch and chosen.branch not in ("", branch):
+        remedy = f"give --env {chosen.name}, or --branch {chosen.branch}"
+        raise InputError(where, f"environment {chosen.name} is on the branch {chosen.branch}", remedy)
     found = chosen.targets if chosen else model.definition.targets
     if not found:
         raise InputError(where, "names no targets", "say which Deployment serves the model")
@@ -171,11 +177,11 @@ def targets_of(model: Model, environment: str = "") -> tuple[Target, ...]:
 
 
 def version_of(image: str) -> str:
-    """An image's version for people: its tag, else the start of its digest, else the whole text."""
+    """An image's version for people: its tag, else the start of its digest, else the whole text on one line."""
     try:
         reference = Reference.parse(image)
     except InputError:
-        return image
+        return one_line(image)  # whatever stood in a file: a terminal obeys control characters
     return reference.tag or reference.digest[:19] or image
 
 
@@ -194,7 +200,7 @@ def step(old: str, new: str) -> str:
     """From one image to another in a few words, like `v1 -> v2`."""
     before, after = version_of(old), version_of(new)
     if before != after:
-        return f"{before} -> {after}"
+        return f"{before or '(none)'} -> {after}"
     return f"{after} -> {digest_of(new)[:19]}" if digest_of(old) else f"pin {after}"
 
 
@@ -248,6 +254,11 @@ def wait(lost: int, took: float, left: float) -> float:
     """
     longest = min(took * 2 ** min(lost, 10), _LONGEST_WAIT, left / 8)
     return random.uniform(0, max(longest, 0.05))  # noqa: S311
+
+
+def images(old: str, new: str) -> str:
+    """What a commit says of its images; the old one is whatever stood in the file."""
+    return f"Old image: {one_line(old)}\nNew image: {one_line(new)}"
 
 
 def subject(parts: Sequence[Part]) -> str:

@@ -19,6 +19,8 @@ from modelpack.errors import ModelpackError, NotFoundError
 from modelpack.gitops.models import Model, model_files
 from modelpack.gitops.program import Git
 
+PARENT = "HEAD^"
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -43,10 +45,13 @@ def changed_since(folder: Path, base: str) -> tuple[Changed, ...]:
     git = Git(folder, str(folder))
     if git.ask("rev-parse", "--git-dir").code:
         raise NotFoundError(folder, "is not a Git repository", "run it in a checkout")
-    if base.startswith("-") or git.ask("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").code:
+    if base == PARENT and _is_first(git):
+        common = git.line("hash-object", "-t", "tree", "--stdin")  # nothing was there before
+    elif base.startswith("-") or git.ask("rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").code:
         remedy = "fetch more history (actions/checkout: fetch-depth: 0, GitLab: GIT_DEPTH: 0), or name another --base"
         raise NotFoundError(base, "is no commit of this checkout", remedy)
-    common = git.ask("merge-base", base, "HEAD").text or base
+    else:
+        common = git.ask("merge-base", base, "HEAD").text or base
     paths = _names(git.do("diff-tree", "-r", "-z", "--no-renames", "--name-only", common, "HEAD"))
     files = set(_names(git.do("ls-tree", "-r", "-z", "--full-tree", "--name-only", "HEAD")))
     models = []
@@ -59,6 +64,12 @@ def changed_since(folder: Path, base: str) -> tuple[Changed, ...]:
             continue
         models.append(Model(definition, posixpath.dirname(path)))
     return changed(models, paths, files.__contains__)
+
+
+def _is_first(git: Git) -> bool:
+    """Whether HEAD is a branch's first commit; in a shallow clone it only looks like one."""
+    commits = git.ask("rev-list", "--parents", "--max-count=1", "HEAD").text.split()
+    return len(commits) == 1 and git.line("rev-parse", "--is-shallow-repository") == "false"
 
 
 def _of(model: Model, paths: Sequence[str], present: Callable[[str], bool]) -> Iterator[Changed]:

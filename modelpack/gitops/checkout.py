@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gitops.program import Git
-from modelpack.gitops.remote import LOCK_SECONDS, LOCKED
+from modelpack.gitops.remote import LOCK_SECONDS, LOCKED, in_the_way
 
 _NO_REPOSITORY = "name a repository's folder or URL with --repo"
 
@@ -33,7 +33,8 @@ class Checkout:
             command = ["fetch", "--quiet", "--no-write-fetch-head", ".", f"{commit}:refs/heads/{branch}"]
         else:
             git = replace(self.git, folder=folder)
-            command = ["merge", "--quiet", "--ff-only", "--no-autostash", "--no-verify-signatures", commit]
+            command = ["merge", "--quiet", "--ff-only", "--no-overwrite-ignore", "--no-autostash"]
+            command += ["--no-verify-signatures", commit]
         until = time.monotonic() + LOCK_SECONDS
         before = self.tip(branch)
         while True:
@@ -62,6 +63,8 @@ class Checkout:
         if self._folder(name):
             raise RefusedError(self.git.place, f"{name} is checked out", "switch to another branch")
         answer = self.git.ask("update-ref", f"refs/heads/{name}", commit, expected or "0" * len(commit))
+        if problem := in_the_way(answer.words):
+            raise RefusedError(self.git.place, f"there can be no branch {name}: {problem}", "rename that one")
         if answer.code and self.tip(name) == expected and not LOCKED.search(answer.words):
             raise RefusedError(self.git.place, f"{name} was not set: {answer.words}")
         return not answer.code

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelpack.definition import CommitStyle
+from modelpack.definition import AUTHOR, CommitStyle
 from modelpack.errors import InputError, RefusedError
 from modelpack.gitops import template as renderer
 from modelpack.gitops.program import QUIET, Git, without_login
@@ -19,7 +19,7 @@ OWN = "Modelpack-Tree"
 """The trailer of a commit on a side branch: its tree, and the base's tip that it was made for. A commit that somebody
 amended has another tree than the one it names."""
 
-_AUTHOR = re.compile(r"([^<>\x00-\x1f]*[^<>\x00-\x20]) <([^<>\x00-\x20]+@[^<>\x00-\x20]+)>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # git takes no NUL, UTF-8 no surrogate
 _TRAILER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*: .*\S.*")
 _MOST_SECONDS = 10.0
 _FALLBACK_NAME = "modelpack"
@@ -56,8 +56,8 @@ Trailers = list[tuple[str, str]]
 def message(subject: str, body: str, trailers: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
     """A commit message; trailers without a value are left out."""
     pairs = trailers.items() if isinstance(trailers, Mapping) else trailers
-    last = "".join(f"{key}: {_one_line(value)}\n" for key, value in pairs if value)
-    text = f"{_one_line(subject)}\n\n{body.strip()}".strip()
+    last = "".join(f"{key}: {one_line(value)}\n" for key, value in pairs if value)
+    text = f"{one_line(subject)}\n\n{_CONTROL.sub(' ', body).strip()}".strip()
     return f"{text}\n\n{last}" if last else f"{text}\n"
 
 
@@ -74,7 +74,7 @@ def split(text: str) -> tuple[str, Trailers]:
 def with_trailers(text: str, more: Iterable[tuple[str, str]]) -> str:
     """A message whose one block of trailers ends with `more`; what is there already is not repeated."""
     head, there = split(text)
-    added = [(key, _one_line(value)) for key, value in more if value]
+    added = [(key, one_line(value)) for key, value in more if value]
     pairs = [*there, *(pair for pair in added if pair not in there)]
     pairs.sort(key=lambda pair: pair[0].lower() == "signed-off-by")  # a sign-off is the last word
     subject, _, body = head.partition("\n")
@@ -146,11 +146,12 @@ class Writer:
                     self._nobody |= {f"GIT_{role}_NAME": _FALLBACK_NAME, f"GIT_{role}_EMAIL": _FALLBACK_EMAIL}
         if not style.author:
             return self._nobody
-        match = _AUTHOR.fullmatch(style.author)
+        match = AUTHOR.fullmatch(style.author)
         if match is None:
             raise InputError(style.author, "is no author", "write it as Name <address>")
         return {**self._nobody, "GIT_AUTHOR_NAME": match[1], "GIT_AUTHOR_EMAIL": match[2]}
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text for one line: without control characters and logins, its blanks made one."""
     return without_login(" ".join("".join(each if each.isprintable() else " " for each in text).split()))

@@ -34,6 +34,8 @@ _AUTOMATION = re.compile(r"flux|argocd|image-?(updater|automation)|renovate|depe
 
 Place = tuple[str, int]
 """An environment, "" where the model has none, and which of its targets."""
+Step = tuple[str, str, str, str]
+"""What a commit did: its id, the environment, the image before, the image after."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ def tell(snapshots: Iterable[Snapshot]) -> Iterator[Entry]:
     newest: dict[Place, tuple[str, Commit]] = {}
     bad: tuple[tuple[Rejected, ...], Commit] | None = None
     for snapshot in snapshots:
-        steps: dict[tuple[str, str, str, str], Commit] = {}
+        steps: dict[Step, Commit] = {}
         for place, (image, commit) in newest.items():
             before = snapshot.images.get(place, "")
             if before is not None and before != image and (before or not _elsewhere(snapshot, place, image)):
                 steps.setdefault((commit.id, place[0], before, image), commit)
         added, lifted, writer = _turned(bad, snapshot.rejected)
-        yield from _entries(steps, added, lifted, writer)
+        yield from _entries(_distinct(steps), added, lifted, writer)
         for place, now in snapshot.images.items():
             if now is not None:
                 newest[place] = (now, snapshot.commit)
@@ -91,7 +93,18 @@ def tell(snapshots: Iterable[Snapshot]) -> Iterator[Entry]:
             bad = (snapshot.rejected, snapshot.commit)
     first = {(commit.id, place[0], "", image): commit for place, (image, commit) in newest.items() if image}
     added, lifted, writer = _turned(bad, ())
-    yield from _entries(first, added, lifted, writer)
+    yield from _entries(_distinct(first), added, lifted, writer)
+
+
+def _distinct(steps: Mapping[Step, Commit]) -> dict[Step, Commit]:
+    """The steps without those of targets that hold a tag alone, where another target tells the same with its digest."""
+    whole = {_versions(step) for step in steps if digest_of(step[3])}
+    return {step: commit for step, commit in steps.items() if digest_of(step[3]) or _versions(step) not in whole}
+
+
+def _versions(step: Step) -> tuple[str, str, str, str]:
+    commit, environment, old, new = step
+    return commit, environment, version_of(old), version_of(new)
 
 
 def _elsewhere(snapshot: Snapshot, place: Place, image: str) -> bool:
@@ -110,7 +123,7 @@ def _turned(
 
 
 def _entries(
-    steps: Mapping[tuple[str, str, str, str], Commit],
+    steps: Mapping[Step, Commit],
     added: tuple[Rejected, ...],
     lifted: tuple[Rejected, ...],
     writer: Commit | None,
@@ -264,8 +277,7 @@ class _Past:
 
     def _fetch(self, objects: Sequence[str]) -> None:
         lacking = [each for each in dict.fromkeys(objects) if each and each not in self._bytes]
-        found = self._repository.objects(lacking)
-        self._bytes |= {each: data or b"" for each, data in zip(lacking, found, strict=True)}
+        self._bytes |= dict(zip(lacking, self._repository.contents(lacking), strict=True))
 
     def _merged(self, commits: Sequence[Commit]) -> dict[str, str]:
         """The message of what each merge brought in last."""

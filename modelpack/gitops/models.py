@@ -11,7 +11,9 @@ import yaml
 from modelpack.definition import Definition, parse
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
 from modelpack.fields import Fields, compose, nearest
+from modelpack.gitops.commit import one_line
 from modelpack.gitops.repository import Repository
+from modelpack.oci import is_digest
 from modelpack.reference import Reference
 from modelpack.yamledit import append
 
@@ -41,6 +43,11 @@ def model_files(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if _FILE.fullmatch(path)]
 
 
+def rejected_files(paths: Iterable[str]) -> list[str]:
+    """Those of a repository's paths that are a model's rejected.yaml."""
+    return [path for path in paths if path.startswith(ROOT) and path.endswith(f"/{REJECTED}")]
+
+
 def by_image(repository: Repository, reference: Reference) -> Model:
     """The one model whose images are in the reference's repository; raises NotFoundError that says what there is."""
     return _only(repository, reference.name, lambda each: each.image.name)
@@ -53,7 +60,9 @@ def by_name(repository: Repository, name: str) -> Model:
 
 def every(repository: Repository) -> tuple[Model, ...]:
     """Every model of the tip, by path; raises InputError with file and line for a model.yaml that cannot be read."""
-    files = model_files(repository.paths(ROOT))
+    paths = repository.paths(ROOT)
+    files = model_files(paths)
+    repository.want([*files, *rejected_files(paths)])
     return tuple(Model(parse(repository.read(path) or b"", path), path.rpartition("/")[0]) for path in files)
 
 
@@ -126,11 +135,15 @@ def read_rejected(data: bytes, path: str) -> tuple[Rejected, ...]:
 
 
 def _entry(path: str, item: yaml.Node) -> Rejected:
+    where = f"{path}:{item.start_mark.line + 1}"
     if not isinstance(item, yaml.MappingNode):
-        raise InputError(f"{path}:{item.start_mark.line + 1}", "is not a mapping with model, image, version")
+        raise InputError(where, "is not a mapping with model, image, version")
     fields = Fields(path, item)
     entry = Rejected(*(fields.text(key, "") for key in Rejected.__dataclass_fields__))
     fields.done()
+    if (entry.model and not is_digest(entry.model)) or not (entry.model or "@" in entry.image or entry.label):
+        problem = f"{entry.model!r} is no model digest" if entry.model else "does not say what is rejected"
+        raise InputError(where, problem, "write version: v2, or image: with its digest")
     return entry
 
 
@@ -138,8 +151,3 @@ def with_rejected(data: bytes | None, path: str, entry: Rejected) -> bytes:
     """rejected.yaml with one entry more; `data` is None where there is no such file yet."""
     texts = {key: one_line(value) for key, value in asdict(entry).items()}
     return append(data or b"# Versions that are not proposed again. Remove an entry to lift it.\n", path, texts)
-
-
-def one_line(text: str) -> str:
-    """A text for one line: without control characters, its blanks made one."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -138,7 +138,8 @@ def write(
         autoescape=False,  # noqa: S701 (the output is Markdown, and every value is escaped for it)
     ).get_template("proposal.md.j2")
     mark = {"digest": digest_of(change.new), "version": _word(change.new)}
-    body = f"{_BEGIN}{json.dumps(mark)} -->\n{template.render(values).strip()}\n{_END}"
+    hidden = json.dumps(mark).replace("<", "\\u003c").replace(">", "\\u003e")  # nothing in it ends the comment
+    body = f"{_BEGIN}{hidden} -->\n{template.render(values).strip()}\n{_END}"
     verb = "roll back " if kind is Kind.ROLLBACK else "back from failed " if kind is Kind.REVERT else ""
     where = f" in {environment}" if environment else ""
     was, becomes = _word(change.old), _word(change.new)

@@ -5,13 +5,14 @@ An entry's bytes go exactly as they came; whatever stands around it stays.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from modelpack.errors import NotFoundError
 from modelpack.gitops.automation import pause
 from modelpack.gitops.change import Change, Draft, Wanted
-from modelpack.gitops.commit import message
-from modelpack.gitops.models import Rejected, by_image, by_name, one_line, rejected, with_rejected
+from modelpack.gitops.commit import message, one_line
+from modelpack.gitops.models import Rejected, by_image, by_name, rejected, with_rejected
 from modelpack.gitops.repository import Repository
 from modelpack.reference import Reference
 from modelpack.yamledit import drop
@@ -36,7 +37,7 @@ def propose_reject(tip: Repository, wanted: Wanted, reason: str) -> Change:
         f"{reason}\n\nRejected image: {image}",
         {"Model": model.name, "Rejected-Digest": reference.digest, "Rejected-Model-Digest": wanted.model_digest},
     )
-    return Change(model.name, image, image, text, draft.files, style=model.definition.commit)
+    return Change(model.name, image, image, text, draft.files, style=replace(model.definition.commit, message=""))
 
 
 def propose_unreject(tip: Repository, what: str | Reference, name: str, reason: str) -> Change:
@@ -67,7 +68,7 @@ def propose_unreject(tip: Repository, what: str | Reference, name: str, reason: 
         gone[0].image,
         message(f"{model.name}: lift the rejection of {labels}", body, trailers),
         draft.files,
-        style=model.definition.commit,
+        style=replace(model.definition.commit, message=""),
     )
 
 

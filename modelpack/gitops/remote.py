@@ -18,6 +18,7 @@ _FASTER = ("fetch first", "non-fast-forward", "stale info", "remote ref updated 
 _FASTER_THERE = re.compile(
     r"incorrect old value|cannot lock ref|failed to update ref|failed to lock|already exists|\.lock': File exists"
 )
+_IN_THE_WAY = re.compile(r"'refs/heads/([^']+)' exists; cannot create")
 _VERDICT = re.compile(r"^!\t[^\t]*\t\[(rejected|remote rejected|remote failure)\] \((.*)\)$", re.MULTILINE)
 _AILING = re.compile(
     r"API is not accessible|Internal API (?:error|unreachable)|internal server error|unpacker error|permanent storage",
@@ -107,6 +108,8 @@ class Remote:
         answer = self._git.ask("push", *ours, *options, self._name, refspec, seconds=NETWORK_SECONDS)
         if answer.code == 0:
             return True
+        if problem := in_the_way(answer.words):
+            raise RefusedError(self._git.place, f"there can be no branch {branch}: {problem}", "rename that one")
         by, why = verdict(answer.text)
         if faster(by, why):
             return False
@@ -132,6 +135,12 @@ def verdict(porcelain: str) -> tuple[str, str]:
     """Who refused a ref, and why, from what `git push --porcelain` prints; "" if nobody got as far as that."""
     found = _VERDICT.search(porcelain)
     return (found[1], found[2]) if found else ("", "")
+
+
+def in_the_way(words: str) -> str:
+    """Which branch keeps another from being made, as `a` and `a/b` cannot both be; "" if that is not the trouble."""
+    found = _IN_THE_WAY.search(words)
+    return f"the branch {found[1]} is in the way" if found else ""
 
 
 def faster(by: str, why: str) -> bool:

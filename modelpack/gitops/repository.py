@@ -20,7 +20,7 @@ from modelpack.gitops.clone import clone, is_url, password_for
 from modelpack.gitops.commit import Style, Writer, with_trailers
 from modelpack.gitops.program import Git
 from modelpack.gitops.remote import LOCKED, Remote
-from modelpack.gitops.side import Side, own_mark, stray
+from modelpack.gitops.side import Side, own_mark, walk
 from modelpack.gitops.view import REGULAR, View
 
 
@@ -35,6 +35,7 @@ class Repository(View):
         self.notes: tuple[str, ...] = ()
         self._checkout = checkout
         self._writer = Writer(git, scratch)
+        self._check_name(branch)
         self.refresh()
 
     @property
@@ -132,12 +133,12 @@ class Repository(View):
         tip = self._git.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").text
         if not tip:
             return None
-        other = stray(self._git, tip)
+        other, about = walk(self._git, tip)
         if other and self._remote:
             self._remote.deepen(self.branch)
             self._remote.fetch(name, depth=2)
         known = not other or not self._git.ask("merge-base", "--is-ancestor", other, self.tip).code
-        return Side(name, tip, known)
+        return Side(name, tip, known, about)
 
     def same(self, one: str, other: str) -> bool:
         """Whether two commits have the same files and parents."""
@@ -168,7 +169,11 @@ class Repository(View):
     def _check_side(self, name: str) -> None:
         if name == self.branch:
             raise InputError(name, "is the base branch itself", "name another for the side branch")
-        if name.startswith("-") or self._git.ask("check-ref-format", f"refs/heads/{name}").code:
+        self._check_name(name)
+
+    def _check_name(self, name: str) -> None:
+        odd = name.startswith("-") or name in ("HEAD", "@")
+        if odd or self._git.ask("check-ref-format", f"refs/heads/{name}").code:
             raise InputError(name or '""', "is not a branch's name")
 
     def _no_branch(self) -> NotFoundError:
@@ -185,8 +190,6 @@ def open_repository(location: str, branch: str = "main") -> Iterator[Repository]
     """
     if location.startswith(("-", "ext::", "fd::")) or not location:  # these two are programs and pipes
         raise InputError(location or "--repo", "is not a repository")
-    if branch.startswith("-") or not branch:
-        raise InputError(branch or "--branch", "is not a branch")
     try:
         folder = tempfile.TemporaryDirectory(prefix="modelpack-git-", ignore_cleanup_errors=True)
     except OSError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 
 from modelpack.errors import ModelpackError, NotFoundError, RefusedError
+from modelpack.gitops import log
 from modelpack.gitops.automation import pause
 from modelpack.gitops.change import (
     ANNOTATION_ROLLBACK,
@@ -12,6 +14,7 @@ from modelpack.gitops.change import (
     Draft,
     Part,
     digest_of,
+    images,
     land,
     step,
     targets_of,
@@ -25,6 +28,8 @@ from modelpack.reference import Reference
 from modelpack.target import Target
 from modelpack.yamledit import annotation, find
 
+_TOLD = re.compile(r"^Digest: (\S+)\nModel-Digest: (\S+)$", re.MULTILINE)
+_BACK = re.compile(r"^(?:(?:Rolled-Back|Rejected)-Digest: |This reverts commit )|^\S+: roll back ", re.MULTILINE)
 _JUDGED = "{} has no pod template to annotate: the gate judges the older version like any other"
 
 
@@ -38,8 +43,8 @@ def rollback(
 ) -> tuple[Change, str]:
     """Commit the version before to every target of a model, given by name or image; the change and the commit's id.
 
-    The version before is what a target had before it first had what it has now: a rollback or revert takes back, it is
-    no step that another rollback returns to. Rejected versions are passed over. Raises NotFoundError if there is none,
+    The version before is what a target had before what it has now: a rollback or revert takes back, it is no step that
+    another rollback returns to. Rejected versions are passed over. Raises NotFoundError if there is none,
     RefusedError if somebody changed the version meanwhile.
     """
     first: list[Change] = []
@@ -78,11 +83,12 @@ def propose_rollback(tip: Repository, name: str | Reference, environment: str = 
     model = by_image(tip, name) if isinstance(name, Reference) else by_name(tip, name)
     draft, parts, notes = Draft(tip), [], []
     bad = rejected(tip, model)
+    same = _told(tip, model, environment) if any(each.model for each in bad) else set()
     known = model.definition.environments
     named = environment or (known[0].name if known else "")
-    for target in targets_of(model, environment):
+    for target in targets_of(model, environment, tip.branch):
         old = draft.image(model, target)
-        new = to or _before(tip, model, target, bad)
+        new = to or _before(tip, model, target, bad, same)
         draft.set_image(model, target, new)
         if not draft.set_mark(model, target, digest_of(new) or version_of(new)):
             notes.append(_JUDGED.format(target.file))
@@ -91,7 +97,7 @@ def propose_rollback(tip: Repository, name: str | Reference, environment: str = 
     old, new = parts[0].old, parts[0].new
     text = message(
         f"{model.name}: roll back {step(old, new)}",
-        f"Old image: {old}\nNew image: {new}",
+        images(old, new),
         {
             "Model": model.name,
             "Version": version_of(new),
@@ -113,23 +119,43 @@ def propose_rollback(tip: Repository, name: str | Reference, environment: str = 
     )
 
 
-def _before(tip: Repository, model: Model, target: Target, bad: Iterable[Rejected]) -> str:
+def _told(tip: Repository, model: Model, environment: str) -> set[tuple[str, str]]:
+    """The image digests that the targets had, each with a model digest, as the commits say that brought them.
+
+    A rejected model comes back under another image's digest too: after it was packaged again.
+    """
+    files = {each.file for each in targets_of(model, environment, tip.branch)}
+    commits = [commit for commit, _ in log.parse(tip.log(files))]
+    merged = tip.objects([each.parents[1] for each in commits if len(each.parents) > 1])
+    texts = [*(each.message for each in commits), *((each or b"").decode(errors="replace") for each in merged)]
+    return {(found[1], found[2]) for text in texts for found in _TOLD.finditer(text)}
+
+
+def _before(
+    tip: Repository, model: Model, target: Target, bad: Iterable[Rejected], same: Collection[tuple[str, str]]
+) -> str:  # fmt: skip
     values: list[str] = []
     for revision in reversed(tip.history(target.file)):
         try:
             value = whole(find(revision.data or b"", target.file, target).value, model.definition.image)
         except ModelpackError:
             continue  # the target was not there yet, or somewhere else
-        values = [*values[: values.index(value)], value] if value in values else [*values, value]
+        if _BACK.search(revision.message) and value in values:
+            values = values[: len(values) - values[::-1].index(value)]
+        elif values[-1:] != [value]:
+            values.append(value)
     pinned = any(digest_of(value) for value in values)  # else the target holds tags alone
-    for value in reversed(values[:-1]):
+    for value in reversed([each for each in values if each != values[-1]]):
         digest = digest_of(value)  # what a bump never pinned is a placeholder, not a version that served
-        if (digest or not pinned) and not any(each.names(digest, version=version_of(value)) for each in bad):
+        models = [one for image, one in same if image == digest] or [""]
+        is_bad = any(each.names(digest, one, version_of(value)) for each in bad for one in models)
+        if (digest or not pinned) and not is_bad:
             return value
-    remedy = "name the version you want with modelpack bump"
-    raise NotFoundError(
-        f"{model.name} in {target.file}", f"the history of {tip.branch} has no version before this one", remedy
-    )
+    problem = f"the history of {tip.branch} has no version before this one that may serve"
+    loose = next((version_of(each) for each in reversed(values[:-1]) if pinned and not digest_of(each)), "")
+    if loose:
+        problem += f": {loose} had no digest, and may be another image by now"
+    raise NotFoundError(f"{model.name} in {target.file}", problem, "name the version you want with modelpack bump")
 
 
 def put_back(draft: Draft, tip: Repository, model: Model, target: Target, image: str) -> None:

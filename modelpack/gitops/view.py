@@ -29,10 +29,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Revision:
-    """A commit on the branch that touched a path; `data` is None where it removed the file."""
+    """A commit on the branch that touched a path; `data` is None where it removed the file.
+
+    `message` is the commit's, of a merge with that of what it brought in.
+    """
 
     commit: str
     data: bytes | None
+    message: str = ""
 
 
 class View:
@@ -99,21 +103,50 @@ class View:
     def history(self, path: str, limit: int = 1000) -> tuple[Revision, ...]:
         """The branch's own commits that touched `path`, newest first; may fetch the whole history."""
         found = list(log.parse(self.log([path], "--no-renames", f"--max-count={limit}")))
-        files = self.objects([each.after for _, changes in found for each in changes if each.after])
+        files = self.contents([each.after for _, changes in found for each in changes if each.after])
+        merges = [commit for commit, _ in found if len(commit.parents) > 1]
+        merged = self.objects([each.parents[1] for each in merges])
+        brought = {each.id: (text or b"").decode(errors="replace") for each, text in zip(merges, merged, strict=True)}
         data = iter(files)
         return tuple(
-            Revision(commit.id, next((next(data) for each in changes if each.after), None)) for commit, changes in found
+            Revision(
+                commit.id,
+                next((next(data) for each in changes if each.after), None),
+                f"{commit.message}\n{brought.get(commit.id, '')}".strip(),
+            )
+            for commit, changes in found
         )
 
     def log(self, paths: Collection[str], *options: str) -> bytes:
-        """What `git log` prints about the branch's own commits that touched these paths, for `log.parse`."""
+        """What `git log` prints about the branch's own commits that touched these paths, for `log.parse`.
+
+        May fetch the whole history; raises RefusedError for a shallow checkout of the person's, whose past is cut off.
+        """
         if self._remote:
             self._remote.deepen(self.branch)
+        self._check_whole()
         return self._git.do("log", *log.OPTIONS, *options, self.tip, "--", *paths, seconds=NETWORK_SECONDS)
+
+    def _check_whole(self) -> None:
+        """What came before the cut would be told as never having been, and gone back over."""
+        if self._git.line("rev-parse", "--is-shallow-repository") != "true":
+            return
+        cut = (self._git.folder / self._git.line("rev-parse", "--git-path", "shallow")).read_text().split()
+        oldest = self._git.line("rev-list", "--first-parent", "--max-parents=0", self.tip).split()
+        if not set(oldest).isdisjoint(cut):
+            remedy = "run git fetch --unshallow there, or name the remote itself with --repo"
+            raise RefusedError(self.place, f"is shallow: it lacks the history of {self.branch}", remedy)
 
     def object_at(self, path: str) -> str:
         """The object of a file at the tip, "" if there is no such file."""
         return self._entries[path].object if path in self._entries else ""
+
+    def contents(self, names: Sequence[str]) -> list[bytes]:
+        """The bytes of objects that have to be there; raises RemoteError where one is missing."""
+        found = [each for each in self.objects(names) if each is not None]
+        if len(found) < len(names):
+            raise RemoteError(self.place, "objects of its history are missing", "git fsck says more where it is broken")
+        return found
 
     def objects(self, names: Sequence[str]) -> list[bytes | None]:
         """The bytes of objects, all in one go; None for one that is not there."""

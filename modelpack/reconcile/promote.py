@@ -196,7 +196,10 @@ def prepare(source: Stage, target: Stage, via: Via, gate_url: str = "") -> Promo
 
 def _named(stage: Stage) -> tuple[str, tuple[Place, ...]]:
     """The one image, by digest, that Git names in an environment, and where its workloads run."""
-    draft, targets = gitops.Draft(stage.repository), gitops.targets_of(stage.model, stage.there)
+    draft, targets = (
+        gitops.Draft(stage.repository),
+        gitops.targets_of(stage.model, stage.there, stage.repository.branch),
+    )
     images = [whole(draft.image(stage.model, target), stage.model.definition.image) for target in targets]
     pinned = {digest_of(image): image for image in images if digest_of(image)}
     where = f"{stage.model.name} in {stage.name}"
@@ -213,7 +216,7 @@ def _check_order(tip: gitops.Repository, target: Stage, wanted: gitops.Wanted) -
     """Raise RefusedError if a target has a newer version: a promotion never goes back by itself."""
     draft, model = gitops.Draft(tip), gitops.by_name(tip, target.model.name)
     new = wanted.reference.tag or wanted.version
-    for each in gitops.targets_of(model, target.there):
+    for each in gitops.targets_of(model, target.there, tip.branch):
         old = version_of(whole(draft.image(model, each), model.definition.image))
         now, ours = gitops.order(old), gitops.order(new)
         if now and ours and now > ours:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from modelpack import gitops
@@ -74,7 +74,7 @@ def change(
         _message(rollout, reason, model_digest, place.environment, goes_back=goes_back),
         draft.files,
         environment=place.environment,
-        style=model.definition.commit,
+        style=replace(model.definition.commit, message=""),
     )
 
 
@@ -92,7 +92,10 @@ def _concerned(
         problem = f"{canary} may be of {' or '.join(found)}"
         remedy = "name the namespace in the targets, or in the Kustomization beside them"
         raise RefusedError(f"{model.folder}/model.yaml", problem, remedy)
-    return next(iter(found.items()), ("", ()))
+    name, held = next(iter(found.items()), ("", ()))
+    if name:
+        gitops.targets_of(model, name, tip.branch)  # refuses one that stands on another branch
+    return name, held
 
 
 def _held(tip: gitops.Repository, targets: tuple[Target, ...], rollout: Rollout) -> tuple[Target, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import requests
 
 from modelpack.errors import RemoteError
+from modelpack.gitops.commit import one_line
 from modelpack.gitops.program import without_login
 
 _SECONDS = 30.0
@@ -108,7 +109,7 @@ def _rollout(value: Any) -> Rollout:
         phase=str(value["phase"]),
         state=str(value["state"]),
         verdict=str(value["verdict"]),
-        reason=str(value["reason"]),
+        reason=one_line(str(value["reason"])),
         started=float(value["started"]),
         ended=float(value.get("ended") or 0.0),
     )

@@ -123,10 +123,13 @@ def settle_once(
     via: Via,
     model_digest: ModelDigest | None = None,
     forge_of: ForgeOf | None = None,
+    *,
+    lasting: bool = True,
 ) -> Iterator[Outcome]:
     """Settle every failed rollout that the gate knows of, oldest first, and yield each once it is done.
 
-    One that cannot be settled does not stop the others; the first error is raised at the end.
+    Commits link the gate's page if the gate is `lasting`. One that cannot be settled does not stop the others; the
+    first error is raised at the end.
     """
     gate = Gate(gate_url)
     waiting = gate.unsettled(_STATES)
@@ -137,7 +140,7 @@ def settle_once(
     with gitops.open_repository(repo, branch) as repository:
         for rollout in waiting:
             try:
-                outcome = _Run(gate, repository, rollout, via, identify, forge_of or _forge_of).settle()
+                outcome = _Run(gate, repository, rollout, via, identify, forge_of or _forge_of, lasting).settle()
                 if outcome.action not in (Action.WAIT, Action.PROPOSE):
                     gate.settle(rollout, outcome.note)
             except ModelpackError as error:
@@ -165,6 +168,7 @@ class _Run:
     via: Via
     model_digest: ModelDigest
     forge_of: ForgeOf
+    lasting: bool
 
     def settle(self) -> Outcome:
         side, beside = f"modelpack/revert/{self.rollout.id}", self.gate.beside(self.rollout)
@@ -225,7 +229,7 @@ class _Run:
 
     def _link(self) -> str:
         try:
-            return link_to(self.gate.page(self.rollout))
+            return link_to(self.gate.page(self.rollout)) if self.lasting else ""
         except InputError:
             return ""
 

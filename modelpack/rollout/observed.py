@@ -15,6 +15,7 @@ from modelpack.errors import InputError
 from modelpack.gitops import ANNOTATION_ROLLBACK
 from modelpack.reference import Reference
 from modelpack.rollout.canary import MIN_INTERVAL, go_duration
+from modelpack.rollout.status import Phase
 
 ANNOTATION_CONTAINER = "modelpack.dev/container"  # on the Canary: which container of its target is the model
 DEFAULT_CONTAINER = "model"
@@ -32,7 +33,8 @@ class Observed:
     `weight` is in percent, `interval` in seconds, `last_transition` in unix seconds, 0.0 unknown. `message` is the
     Promoted condition's. `steps` are the weights that the canary passes, () for strategies that count iterations.
     Images are "" while there is none. `rollback`: a person asked to go back to the canary's version. `template_written`
-    is when somebody last wrote the target's pod template, in unix seconds, 0.0 unknown.
+    is when somebody last wrote the target's pod template, `failed` since when the phase is Failed; both in unix
+    seconds, 0.0 unknown.
     """
 
     namespace: str
@@ -55,6 +57,7 @@ class Observed:
     primary_image: str
     rollback: bool
     template_written: float = 0.0
+    failed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def observed(canary: Json, target: Json | None, primary: Json | None) -> Observe
             last_applied=str(status.get("lastAppliedSpec") or ""),
             last_promoted=str(status.get("lastPromotedSpec") or ""),
             last_transition=unix_time(status.get("lastTransitionTime")),
-            message=_promoted(status),
+            message=str(_promoted(status).get("message") or ""),
             interval=max(MIN_INTERVAL, go_duration(str(analysis.get("interval") or "")) or DEFAULT_INTERVAL),
             threshold=int(analysis.get("threshold") or 0) or 1,
             steps=_steps(analysis),
@@ -100,6 +103,7 @@ def observed(canary: Json, target: Json | None, primary: Json | None) -> Observe
             primary_image=_image(primary, container, place),
             rollback=_goes_back(target, image),
             template_written=_written(target),
+            failed=_failed(status),
         )
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(place, f"makes no sense: {error}") from error
@@ -127,9 +131,16 @@ def unix_time(text: object) -> float:
         return 0.0
 
 
-def _promoted(status: Json) -> str:
-    conditions = status.get("conditions") or ()
-    return next((str(each.get("message") or "") for each in conditions if each.get("type") == "Promoted"), "")
+def _promoted(status: Json) -> Json:
+    """Flagger's one condition."""
+    return next((each for each in status.get("conditions") or () if each.get("type") == "Promoted"), {})
+
+
+def _failed(status: Json) -> float:
+    """Not by `lastTransitionTime`: as long as the phase is Failed, Flagger writes that at every tick."""
+    condition = _promoted(status)
+    stands = condition.get("reason") == status.get("phase") == Phase.FAILED.value
+    return unix_time(condition.get("lastTransitionTime")) if stands else 0.0
 
 
 def _service(name: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import yaml
 
-from modelpack.errors import InputError, NotFoundError
-from modelpack.target import Target
+from modelpack.errors import InputError, NotFoundError, RefusedError
+from modelpack.target import REGISTRY, REPOSITORY, Target
 from modelpack.yamledit.path import End, Short, Step, documents, one, parse_path, walk
 from modelpack.yamledit.slot import Slots
 from modelpack.yamledit.stream import Stream
@@ -23,12 +23,25 @@ def place(stream: Stream, target: Target) -> Slots:
     slots = []
     for part, text in target.values:
         steps = parse_path(text)
-        ends = [
-            _parameter(tree, node, steps) if named else walk(tree, node, steps)
-            for tree, node, named in _roots(stream, target, steps)
-        ]
-        slots.append(one(stream, part, text, ends))
+        slots.append(one(stream, part, text, _ends(stream, target, steps)))
+        if part == REPOSITORY and REGISTRY not in dict(target.values):
+            _check_whole(stream, target, steps)
     return Slots(tuple(slots))
+
+
+def _ends(stream: Stream, target: Target, steps: tuple[Step, ...]) -> list[End]:
+    return [
+        _parameter(tree, node, steps) if named else walk(tree, node, steps)
+        for tree, node, named in _roots(stream, target, steps)
+    ]
+
+
+def _check_whole(stream: Stream, target: Target, repository: tuple[Step, ...]) -> None:
+    """Raise RefusedError if a registry stands beside the repository: a chart puts both together."""
+    for end in _ends(stream, target, (*repository[:-1], "registry")):
+        if not isinstance(end, Short) and end[1].value:
+            problem = "the registry stands apart from the repository, which would hold it too"
+            raise RefusedError(end[0].where(end[1]), problem, "name it as well: values: {registry: …, repository: …}")
 
 
 def _roots(stream: Stream, target: Target, steps: tuple[Step, ...]) -> Iterator[tuple[Tree, yaml.Node, bool]]:

@@ -16,7 +16,7 @@ import yaml
 
 from modelpack.errors import NotFoundError, RefusedError
 from modelpack.target import DIGEST, IMAGE, REPOSITORY, TAG, Target
-from modelpack.yamledit.slot import Place, Slot, Slots, slot
+from modelpack.yamledit.slot import Place, Slot, Slots, check_image, slot
 from modelpack.yamledit.stream import Stream
 from modelpack.yamledit.tree import Splice, Tree, scalar
 
@@ -188,7 +188,7 @@ def setters(stream: Stream, target: Target) -> Slots:
     if not slots:
         remedy = f"write # kpt-set: ${{{target.setter}}} behind the value"
         raise NotFoundError(f"{stream.name}:1", f"no value has the setter {target.setter}", remedy)
-    return Slots(tuple(slots))
+    return Slots(tuple(map(check_image, slots)))
 
 
 def _set(comment: Comment, target: Target) -> Iterator[Slot]:

@@ -14,7 +14,7 @@ from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedE
 from modelpack.fields import nearest
 from modelpack.target import Target
 from modelpack.yamledit.embedded import embedded
-from modelpack.yamledit.slot import Slot, Slots, slot
+from modelpack.yamledit.slot import Slot, Slots, check_image, slot
 from modelpack.yamledit.stream import Stream
 from modelpack.yamledit.tree import Tree, scalar
 from modelpack.yamledit.workload import find_object
@@ -23,6 +23,7 @@ _KEY = re.compile(r"(?:\\.|[^.\[\]\\])+")
 _BRACKET = re.compile(r"""\[(?:(\d{1,9})|"([^"]*)"|'([^']*)'|([^\[\]="']+)=([^\[\]]*))\]""")
 
 
+_PARTS = "name what is below it, each part apart: values: {repository: a.b.repository, tag: a.b.tag}"
 _YAML = re.compile(r"[:{\[\n]")  # in a text that has keys or items of its own
 
 
@@ -95,7 +96,9 @@ def walk(tree: Tree, node: yaml.Node, steps: tuple[Step, ...]) -> End:
         node = found
     if not isinstance(node, yaml.ScalarNode):
         tree.check_literal(node)
-        return Short(len(steps), InputError(tree.where(node), f"{written(steps)} is not one text but holds more"))
+        known = ", ".join(scalar(key) for key, _ in node.value) if isinstance(node, yaml.MappingNode) else "a list"
+        problem = f"{written(steps)} is not one text, it holds {known[:200]}"
+        return Short(len(steps), InputError(tree.where(node), problem, _PARTS))
     return tree, node
 
 
@@ -141,12 +144,13 @@ def one(stream: Stream, part: str, text: str, ends: list[End]) -> Slot:
         problem = f"{text} is here a second time, the first is on line {first.line_of(node)}"
         raise RefusedError(second.where(other), problem, "remove one, or name the object")
     if found:
-        return slot(found[0][0], part, found[0][1])
+        return check_image(slot(found[0][0], part, found[0][1]))
     furthest = max((each for each in ends if isinstance(each, Short)), key=lambda each: each.steps, default=None)
     if furthest is None:
         raise NotFoundError(f"{stream.name}:1", f"there is no {text}")
     error = furthest.error
-    raise type(error)(error.subject, f"there is no {text}: {error.problem}", error.remedy)
+    problem = error.problem if isinstance(error, InputError) else f"there is no {text}: {error.problem}"
+    raise type(error)(error.subject, problem, error.remedy)
 
 
 def documents(stream: Stream, steps: tuple[Step, ...]) -> list[tuple[Tree, yaml.Node]]:

@@ -13,6 +13,7 @@ from modelpack.target import DIGEST, IMAGE, REGISTRY, REPOSITORY, TAG
 from modelpack.yamledit import write
 from modelpack.yamledit.tree import NULL, Splice, Tree
 
+_VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:-[\w.-]+)?")
 _SCHEME = re.compile(r"(?:oci|docker)[a-z+-]*://")
 _OTHER_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 # Helm and Go templates; variables of Flux, kustomize and envsubst; values that SOPS has sealed
@@ -105,6 +106,15 @@ def slot(tree: Tree, part: str, node: yaml.ScalarNode, shared: bool = False) -> 
     if other:
         raise RefusedError(tree.where(node), f"holds a {other[0]} address, no image", "write oci:// before an image")
     return Slot(tree, part, node, scheme[0] if scheme else "")
+
+
+def check_image(slot: Slot) -> Slot:
+    """The slot, if it may hold what it is to hold; raises RefusedError where a whole image would replace a tag."""
+    if slot.part == IMAGE and _VERSION.fullmatch(slot.text):
+        problem = f"holds {slot.text!r}, which is a tag and no image"
+        remedy = "say what of the image it holds: part: tag, or values: {tag: …}"
+        raise RefusedError(slot.tree.where(slot.node), problem, remedy)
+    return slot
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from tests.cluster.environment import Environment
 from tests.cluster.layout import State
 from tests.integration.conftest import available, everything_must_run
 
+pytest.register_assert_rewrite("tests.cluster.scenarios")
+
 # read now: tests/conftest.py hides the user's own variables from the tests
 _BY_HAND = State.default()
 _GIVEN = Environment.given(os.environ)

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,14 +37,19 @@ class Question:
 
 def questions(artifacts: Path, versions: Sequence[str]) -> tuple[Question, ...]:
     """The example's traffic, with what each trained version answers."""
-    load = runpy.run_path(str(EXAMPLE / "serve.py"))["load"]
-    models = {version: load(artifacts / version) for version in versions}
+    models = {version: _server()["load"](artifacts / version) for version in versions}
     found = []
     for line in (EXAMPLE / "traffic.jsonl").read_text().splitlines():
         body = json.loads(line)["body"]
         answers = {version: _predict(model, body["instances"][0]) for version, model in models.items()}
         found.append(Question(json.dumps(body).encode(), answers))
     return tuple(found)
+
+
+@cache
+def _server() -> dict[str, Any]:
+    """The example's server, once: its metrics are registered in this process."""
+    return runpy.run_path(str(EXAMPLE / "serve.py"))
 
 
 def _predict(model: Any, car: dict[str, Any]) -> float | None:

@@ -88,10 +88,14 @@ class Scene:
         shutil.copytree(self.world.artifacts, self.artifacts)
         (self.artifacts / version / "model.json").write_text("{}")
 
-    def kill_copy(self, image: str) -> bool:
-        """SIGKILL the copy script of a pod whose model image has `image` in its reference, if one runs."""
+    def kill_copy(self, version: str) -> bool:
+        """SIGKILL the copy script of a pod of ours with this version, if one runs."""
         pods = self.world.environment.get("pods", NAMESPACE)["items"]
-        running = {each["metadata"]["uid"] for each in pods if image in str(each["spec"].get("initContainers"))}
+        running = {
+            each["metadata"]["uid"]
+            for each in pods
+            if f"{self.image}:{version}@" in str(each["spec"].get("initContainers"))
+        }
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 ours = b"/modelpack/copy.sh" in (process / "cmdline").read_bytes()

@@ -6,27 +6,23 @@ Scenarios that leave others alone run side by side; those that break what all sh
 from __future__ import annotations
 
 import random
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
+import requests
 
 from tests.cluster.environment import Environment
-from tests.cluster.load import ERROR, LOST, UNKNOWN
+from tests.cluster.scenarios import INTERVAL, RATE, ROLLOUT, SIDE_BY_SIDE, given_up_soon
 from tests.cluster.scene import Scene
-from tests.cluster.world import NAMESPACE, ROOT, Watcher, World, wait, world
+from tests.cluster.world import Watcher, World, wait, world
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
-RATE = 60.0  # requests a second
-INTERVAL = 10.0  # seconds, the example's
-ROLLOUT = 240.0  # seconds that a rollout may take on a busy machine
-AT_ONCE = 3  # scenarios
+AT_ONCE = 4  # scenarios
 
 
 @pytest.fixture(name="world", scope="module")
@@ -37,326 +33,94 @@ def _world(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> It
         found.clean_up()
 
 
-# -- side by side
+# -- what is under way before a test asks for it
 
 
-def promoted(world: World) -> None:
-    scene = Scene(world, "promoted")
-    scene.serve()
-    wanted = scene.build("v2")
-    with scene.load(RATE) as load:
-        started = time.time()
-        assert scene.bump("v2").code == 0
-        wait("the last weight", lambda: scene.history[-1].weight == 50, ROLLOUT)
-        wait("a value in every panel", scene.every_panel_shows, 60)
-        scene.wait_for("Succeeded", ROLLOUT, started)
-    assert {who: load.answered(who) for who in (ERROR, LOST, UNKNOWN)} == {ERROR: 0, LOST: 0, UNKNOWN: 0}
-    assert min(load.answered("v1"), load.answered("v2")) > 0
-    assert [each.weight for each in scene.history if each.at > started and each.phase == "Progressing"][-1] == 50
-    assert scene.serving() == wanted
-    assert (scene.named(), scene.rollouts()[0]["state"]) == ("v2", "promoted")
+def _for_a_gate_that_is_down(world: World) -> tuple[Scene, Scene]:
+    """One that it has to decide about, and one that fails without it."""
+    asked, unseen = Scene(world, "asked"), Scene(world, "unseen")
+    asked.serve()
+    asked.build("v2")
+    unseen.spoil("v3")
+    unseen.serve(lambda checkout: given_up_soon(unseen, checkout))
+    unseen.build("v3")
+    return asked, unseen
 
 
-def wrong_units(world: World) -> None:
-    scene = Scene(world, "units")
-    scene.serve()
-    scene.build("v3")
-    with scene.load(RATE) as load:
-        started = time.time()
-        assert scene.bump("v3").code == 0
-        scene.wait_for("Failed", ROLLOUT, started)
-        wait("the revert", lambda: scene.named() == "v1", 60)
-    assert load.answered("v3") == 0
-    assert max(each.weight for each in scene.history if each.at > started) == 0
-    assert [each["version"] for each in scene.rejected()] == ["v3"]
-    refused = scene.bump("v3")
-    assert (refused.code, "rejected" in refused.err) == (4, True)
-    scene.build("v3", "--base", "none")  # the same model in another image
-    refused = scene.bump("v3")
-    assert (refused.code, "rejected" in refused.err) == (4, True)
+def _for_parts_that_are_killed(world: World) -> tuple[Scene, Scene]:
+    good, bad = Scene(world, "killsgood"), Scene(world, "killsbad")
+    for scene, first, then in ((good, "v1", "v2"), (bad, "v2", "v4")):
+        scene.serve(None, first)
+        scene.build(then)
+    return good, bad
 
 
-def lost_cars(world: World) -> None:
-    scene = Scene(world, "cars")
-    scene.serve(None, "v2")
-    scene.build("v4")
-    with scene.load(RATE) as load:
-        started = time.time()
-        assert scene.bump("v4").code == 0
-        failed = scene.wait_for("Failed", ROLLOUT, started)
-        wait("the revert", lambda: scene.named() == "v2", 60)
-    rollout = scene.rollouts()[0]
-    counted = max(each["n"] for each in rollout["checks"] if each["type"] == "comparison")
-    weights = [each.weight for each in scene.history if each.at > started]
-    late = 2 * INTERVAL + 5  # the verdict waits for a scrape, Flagger for its next tick
-    assert 0 < load.answered("v4") + load.answered(ERROR) <= counted + RATE * late * max(weights) / 100
-    assert load.answered(LOST) == 0
-    assert scene.reverted_at() >= int(failed.at)
-    wait("Flux to apply the revert", lambda: ":v2@" in scene.serving(scene.name), 60)
-    time.sleep(2 * INTERVAL)
-    assert scene.history[-1].phase == "Failed"
-    assert [each["version"] for each in scene.rejected()] == ["v4"]
-
-
-def newer(world: World) -> None:
-    scene = Scene(world, "newer")
-    scene.serve()
-    scene.build("v4")
-    wanted = scene.build("v2")
-    with scene.load(RATE / 2):
-        started = time.time()
-        assert scene.bump("v4").code == 0
-        wait("v4 under traffic", lambda: scene.history[-1].weight > 0, ROLLOUT)
-        assert scene.bump("v2").code == 0
-        scene.wait_for("Succeeded", ROLLOUT, started)
-    time.sleep(INTERVAL)
-    assert scene.serving() == wanted
-    assert scene.named() == "v2"
-    states = {each["image"].split("@")[0].rpartition(":")[2]: each["state"] for each in scene.rollouts()}
-    assert states == {"v2": "promoted", "v4": "superseded"}
-
-
-def half_way(world: World) -> None:
-    """Pods of the primary are refused once it is to serve v2, so that the promotion breaks off."""
-    scene = Scene(world, "halfway")
-
-    def short_deadline(checkout: Path) -> None:
-        path = checkout / "manifests" / scene.name / "deployment.yaml"
-        path.write_text(path.read_text().replace("\nspec:\n", "\nspec:\n  progressDeadlineSeconds: 30\n", 1))
-
-    scene.serve(short_deadline)
-    scene.build("v2")
-    world.environment.apply(*yaml.safe_load_all(_POLICY.replace("halfway", scene.name)))
-    with scene.load(RATE):
-        started = time.time()
-        assert scene.bump("v2").code == 0
-        scene.wait_for("Failed", ROLLOUT, started)
-
-        def noted() -> str:
-            return str(scene.rollouts()[0]["settled_note"])
-
-        note = wait("settle to leave it to a person", noted, 60)
-    world.environment.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", scene.name)
-    assert "primary serves it already" in note
-    assert (scene.named(), scene.rejected()) == ("v2", [])
-
-
-_POLICY = """
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicy
-metadata: {name: halfway}
-spec:
-  failurePolicy: Fail
-  matchConstraints:
-    resourceRules:
-    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
-  validations:
-  - expression: >-
-      !(has(object.metadata.labels) && 'app' in object.metadata.labels
-      && object.metadata.labels['app'] == 'halfway-primary'
-      && object.spec.initContainers.exists(each, each.image.contains(':v2@')))
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingAdmissionPolicyBinding
-metadata: {name: halfway}
-spec: {policyName: halfway, validationActions: [Deny]}
-"""
-
-
-def never_ready(world: World) -> None:
-    """No hook that begins a rollout is called before Flagger gives up: the gate finds out by itself."""
-    scene = Scene(world, "unready")
-    scene.spoil("v3")
-    scene.serve(lambda checkout: _soon_over(scene, checkout))
-    failed = scene.build("v3")
-    wanted = scene.build("v2")
-    started = time.time()
-    assert scene.bump("v3").code == 0
-    scene.wait_for("Failed", ROLLOUT, started)
-    wait("the revert", lambda: scene.named() == "v1", 90)
-    assert [(each["image"], each["state"], each["reason"]) for each in scene.rollouts()] == [
-        (failed, "failed", "it was over before the gate was asked")
-    ]
-    assert [each["image"] for each in scene.rejected()] == [failed]
-    assert scene.bump("v2").code == 0
-    scene.wait_for("Succeeded", ROLLOUT, started)
-    assert scene.serving() == wanted
-    assert [each["state"] for each in scene.rollouts()] == ["promoted", "failed"]
-
-
-def _soon_over(scene: Scene, checkout: Path) -> None:
-    """Have Flagger wait for pods half a minute, and the golden set alone decide."""
-    canary = checkout / "flagger" / scene.name / "canary.yaml"
-    short = canary.read_text().replace("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 30")
-    canary.write_text(short.replace("[10, 25, 50]", "[50]"))
-    gate = checkout / "model-images" / scene.name / "gate.yaml"
-    gate.write_text(gate.read_text().partition("- name: errors")[0])
-
-
-def quiet(world: World) -> None:
-    scene = Scene(world, "quiet")
-    scene.serve()
-    scene.build("v2")
-    scene.build("v4")
-    for version, decision, phase, serving in (("v2", "approve", "Succeeded", "v2"), ("v4", "reject", "Failed", "v2")):
-        started = time.time()
-        assert scene.bump(version).code == 0
-
-        def held() -> dict[str, str] | None:
-            of_version = [each for each in scene.rollouts() if f":{version}@" in each["image"]]  # noqa: B023
-            return next((each for each in of_version if each["verdict"] == "hold"), None)
-
-        rollout = wait("the gate to ask a person", held, ROLLOUT)
-        time.sleep(3 * INTERVAL)
-        assert not {each.phase for each in scene.history if each.at > started} & {"Succeeded", "Failed"}
-        status = scene.modelpack("status", scene.name, "--namespace", NAMESPACE)
-        assert (status.code, rollout["reason"].split(":")[0] in status.out) == (0, True), status
-        assert "no request" in status.out, status.out
-        answer = scene.modelpack("gate", decision, rollout["id"], "--gate", world.environment.gate, "--by", "Ada")
-        assert answer.code == 0, answer.err
-        scene.wait_for(phase, ROLLOUT, started)
-        wait(f"Git to name {serving}", lambda: scene.named() == serving, 60)  # noqa: B023
-
-
-def restarted(world: World) -> None:
-    """The copy of a model is killed half way, and takes seconds, as it gets a twentieth of a core."""
-    if world.environment.state is None:
-        return  # nobody's node but our own has processes that can be reached
-    scene = Scene(world, "restarted")
-
-    def slow_and_big(checkout: Path) -> None:
-        path = checkout / "manifests" / scene.name / "deployment.yaml"
-        path.write_text(path.read_text().replace("limits: {memory: 128Mi}", "limits: {memory: 128Mi, cpu: 50m}"))
-
-    scene.weigh_down(256 << 20)
-    scene.serve(slow_and_big)
-    scene.build("v2")
-    with scene.load(RATE) as load:
-        started = time.time()
-        assert scene.bump("v2").code == 0
-        wait("a copy to kill", lambda: scene.kill_copy(":v2"), ROLLOUT, pause=0.05)
-        scene.wait_for("Succeeded", ROLLOUT, started)
-    assert load.answered(ERROR) + load.answered(LOST) + load.answered(UNKNOWN) == 0
-    assert scene.restarts() == 1
-    assert scene.sha256_served("weights.bin") == scene.sha256_of("v2", "weights.bin")
-
-
-def image_volume(world: World) -> None:
-    scene = Scene(world, "volume")
-
-    def as_scaffolded(checkout: Path) -> None:
-        words = ["--image", scene.image, "--server", "registry.local/servers/mpg:v1", "--dir", scene.folder / "init"]
-        done = scene.modelpack("init", scene.name, "--serve", "image-volume", *words)
-        assert done.code == 0, done.err
-        for path in (f"manifests/{scene.name}/deployment.yaml", f"model-images/{scene.name}/model.yaml"):
-            text = (scene.folder / "init" / path).read_text()
-            (checkout / path).write_text(text.replace("cpu: 100m", "cpu: 10m"))
-
-    scene.base = "none"
-    scene.serve(as_scaffolded)
-    wanted = scene.build("v2")
-    with scene.load(RATE) as load:
-        started = time.time()
-        assert scene.bump("v2").code == 0
-        scene.wait_for("Succeeded", ROLLOUT, started)
-    assert load.answered(ERROR) + load.answered(LOST) + load.answered(UNKNOWN) == 0
-    assert load.answered("v2") > 0
-    assert scene.serving() == wanted
-
-
-STRATEGIES = ("ab-cookie-contour", "ab-header", "blue-green", "kubernetes")
-
-
-def strategies(world: World) -> None:
-    """The variants by iterations that this cluster has a data plane for; the golden set alone decides."""
-    with ThreadPoolExecutor(len(STRATEGIES)) as pool:
-        for each in [pool.submit(_strategy, world, variant) for variant in STRATEGIES]:
-            each.result()
-
-
-def _strategy(world: World, variant: str) -> None:
-    scene = Scene(world, variant)
-
-    def with_variant(checkout: Path) -> None:
-        folder = checkout / "flagger"
-        shutil.copytree(ROOT / "flagger" / "variants", folder / "variants", dirs_exist_ok=True)
-        plan = folder / "variants" / "blue-green" / "kustomization.yaml"
-        plan.write_text(plan.read_text().replace("value: 10}", "value: 3}"))  # iterations
-        with (folder / scene.name / "kustomization.yaml").open("a") as file:
-            file.write(f"components:\n- ../variants/{variant}\n")
-        gate = checkout / "model-images" / scene.name / "gate.yaml"
-        gate.write_text(gate.read_text().partition("- name: errors")[0])
-
-    scene.serve(with_variant)
-    scene.build("v2")
-    started = time.time()
-    assert scene.bump("v2").code == 0
-    if variant.startswith("ab-"):
-        wait("an iteration", lambda: scene.history[-1].iterations > 0, ROLLOUT)
-        insider = {"x-canary": "insider", "Cookie": "canary=always"}
-        assert wait("the route", lambda: scene.ask(insider) == "v2", 20)
-        assert {scene.ask({}) for _ in range(20)} == {"v1"}
-    scene.wait_for("Succeeded", ROLLOUT, started)
-    assert [(each["state"], each["verdict"]) for each in scene.rollouts()] == [("promoted", "accept")]
-    assert scene.named() == "v2"
-
-
-SIDE_BY_SIDE: tuple[Callable[[World], None], ...] = (
-    lost_cars,
-    promoted,
-    quiet,
-    restarted,
-    wrong_units,
-    newer,
-    image_volume,
-    half_way,
-    never_ready,
-    strategies,
-)
+UNDER_WAY: Mapping[str, Callable[[World], Any]] = {
+    **{each.__name__: each for each in SIDE_BY_SIDE},
+    "test_a_gate_that_is_down_decides_nothing": _for_a_gate_that_is_down,
+    "test_each_part_killed_at_a_random_moment": _for_parts_that_are_killed,
+}
 
 
 @pytest.fixture(scope="module")
-def runs(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
-    """Those that are to be tested, started together."""
-    wanted = {item.callspec.params.get("scenario") for item in request.session.items if hasattr(item, "callspec")}
+def runs(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    """By scenario or test: those that are to be tested, started together."""
+    wanted = {item.callspec.id if hasattr(item, "callspec") else item.name for item in request.session.items}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {each.__name__: pool.submit(each, world) for each in SIDE_BY_SIDE if each.__name__ in wanted}
+        yield {name: pool.submit(start, world) for name, start in UNDER_WAY.items() if name in wanted}
+
+
+@pytest.fixture
+def scenes(runs: dict[str, Future[Any]], request: pytest.FixtureRequest) -> tuple[Scene, Scene]:
+    """What a test needs that has to be alone: both serve, the next version is built, and no scenario runs any more."""
+    for each in runs.values():
+        each.exception()
+    found: tuple[Scene, Scene] = runs[request.node.name].result()
+    return found
+
+
+# -- side by side
 
 
 @pytest.mark.parametrize("scenario", [each.__name__ for each in SIDE_BY_SIDE])
-def test_side_by_side(scenario: str, runs: dict[str, Future[None]]) -> None:
+def test_side_by_side(scenario: str, runs: dict[str, Future[Any]]) -> None:
     runs[scenario].result()
 
 
 # -- one by one: they break what all share
 
 
-def test_a_gate_that_is_down_decides_nothing(world: World, runs: dict[str, Future[None]]) -> None:
-    _wait_for(runs)
-    scene = Scene(world, "gatedown")
-    scene.serve()
-    scene.build("v2")
-    with scene.load(RATE):
+def test_a_gate_that_is_down_decides_nothing(world: World, scenes: tuple[Scene, Scene]) -> None:
+    asked, unseen = scenes
+    with asked.load(RATE):
         started = time.time()
-        assert scene.bump("v2").code == 0
-        wait("v2 under traffic", lambda: scene.history[-1].weight > 0, ROLLOUT)
-        before = scene.rollouts()[0]
+        assert asked.bump("v2").code == 0
+        wait("v2 under traffic", lambda: asked.history[-1].weight > 0, ROLLOUT)
+        before = asked.rollouts()[0]
         world.environment.scale("modelpack", "modelpack-gate", 0)
-        time.sleep(4 * INTERVAL)  # longer than threshold x interval
-        assert {each.phase for each in scene.history if each.at > started} == {"Progressing"}
-        assert scene.history[-1].failed_checks == 0
+        world.environment.scale("modelpack", "modelpack-settle", 0)  # what failed stays in Git for some more looks
+        away = time.monotonic()
+        assert unseen.bump("v3").code == 0
+        unseen.wait_for("Failed", ROLLOUT, started)
+        with pytest.raises(requests.RequestException):
+            unseen.rollouts()
+        time.sleep(max(0.0, 4 * INTERVAL - (time.monotonic() - away)))  # longer than threshold x interval
+        assert {each.phase for each in asked.history if each.at > started} == {"Progressing"}
+        assert asked.history[-1].failed_checks == 0
+        assert unseen.named() == "v3"
         world.environment.scale("modelpack", "modelpack-gate", 1)
-        scene.wait_for("Succeeded", ROLLOUT, started)
-    after = scene.rollouts()[0]
+        asked.wait_for("Succeeded", ROLLOUT, started)
+    after = asked.rollouts()[0]
     assert (after["id"], after["state"]) == (before["id"], "promoted")
+    (rollout,) = unseen.rollouts()
+    world.environment.scale("modelpack", "modelpack-settle", 1)
+    wait("the revert", lambda: unseen.named() == "v1", 60)
+    assert (rollout["state"], rollout["reason"]) == ("failed", "it was over before the gate was asked")
+    assert [each["image"] for each in unseen.rejected()] == [rollout["image"]]
 
 
-def test_each_part_killed_at_a_random_moment(world: World, runs: dict[str, Future[None]]) -> None:
-    _wait_for(runs)
-    good, bad = Scene(world, "killsgood"), Scene(world, "killsbad")
-    for scene, first, then in ((good, "v1", "v2"), (bad, "v2", "v4")):
-        scene.serve(None, first)
-        scene.build(then)
+def test_each_part_killed_at_a_random_moment(world: World, scenes: tuple[Scene, Scene]) -> None:
+    good, bad = scenes
     seed = int(time.time())
     print(f"seed {seed}")
     draw = random.Random(seed)
@@ -384,8 +148,3 @@ def test_each_part_killed_at_a_random_moment(world: World, runs: dict[str, Futur
             killer.join()
     wait("the revert", lambda: bad.named() == "v2", 60)
     assert good.named() == "v2"
-
-
-def _wait_for(runs: dict[str, Future[None]]) -> None:
-    for each in runs.values():
-        each.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,6 +53,15 @@ def test_an_open_one_is_given_instead_of_a_second(forge: Forge) -> None:
     first = forge.create(BRANCH, "main", "one", "body")
     assert forge.create(BRANCH, "main", "two", "body") == first
     assert len(forge.find(BRANCH)) == 1
+
+
+def test_those_that_are_opened_at_once_end_as_one(project: Project) -> None:
+    """Gitea lets two pass that it is asked for in the same moment."""
+    forges = [_open(project.url) for _ in range(4)]
+    with ThreadPoolExecutor(len(forges)) as pool:
+        made = list(pool.map(lambda forge: forge.create(BRANCH, "main", "one", "body"), forges))
+    standing = [each.number for each in forges[0].find(BRANCH) if each.state is State.OPEN]
+    assert {each.number for each in made} == set(standing) and len(standing) == 1
 
 
 def test_what_people_did_to_it_is_seen(project: Project, forge: Forge) -> None:

@@ -118,6 +118,19 @@ def test_a_bump_to_an_older_version_leaves_the_marker_paused(folder: Path, autom
     assert not automate("v2") and names(folder, "v1.5")
 
 
+def test_of_two_targets_neither_resumes_before_the_other(folder: Path, automate: Automate) -> None:
+    path, lone = "model-images/mpg/model.yaml", 'tag: v1 # {"$imagepolicy": "flux-system:mpg:tag"}\n'
+    model = (folder / path).read_text() + "- {file: values.yaml, values: {tag: tag}}\n"
+    serving.commit(folder, {path: model, "values.yaml": lone})
+    bump(folder, "v2")
+    reject(folder)
+    with gitops.open_repository(str(folder)) as repository:
+        gitops.land(repository, lambda tip: propose_unreject(tip, "v2", "mpg", ""))
+    assert len(bump(folder, "v1")) == 2
+    assert not automate("v2") and names(folder, "v1")
+    assert (folder / "values.yaml").read_text() == lone.replace("# {", "# paused {")
+
+
 def test_versions_without_an_order_leave_it_paused(folder: Path, automate: Automate) -> None:
     automate("v2")
     rollback(folder)

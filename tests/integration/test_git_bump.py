@@ -196,6 +196,16 @@ def test_rollback_returns_to_the_version_before_and_says_so_to_the_gate(tmp_path
     assert rollback(url)[0].new == serving.image("v1")
 
 
+def test_rollback_goes_back_to_what_served_before_whoever_named_it_how_often(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    for version in ("v4", "v2", "v4"):
+        bump(folder, version)
+    assert rollback(folder)[0].new == serving.image("v2")
+    assert rollback(folder)[0].new == serving.image("v4")
+    git(folder, "revert", "--no-edit", "HEAD")
+    assert rollback(folder)[0].new == serving.image("v4"), "the revert took the rollback back"
+
+
 OPERATIONS = """\
 kind: Kustomization
 resources: [base]
@@ -240,7 +250,7 @@ def test_rollback_does_not_go_back_to_what_was_never_pinned(tmp_path: Path) -> N
     bump(folder, "v2")
     serving.commit(folder, {REJECTED: f"[{{image: '{pinned}'}}]\n"})
     before = git(folder, "rev-parse", "HEAD")
-    with pytest.raises(NotFoundError, match="no version before"):
+    with pytest.raises(NotFoundError, match="no version before this one that may serve: v1 had no digest"):
         rollback(folder)
     assert git(folder, "rev-parse", "HEAD") == before
 

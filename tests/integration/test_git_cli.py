@@ -97,10 +97,19 @@ def test_a_watching_settle_outlives_a_refused_push(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["bump", "not a reference"], 2, "not an image reference"),
+        (["bump", "not a reference/at all"], 2, "not an image reference"),
+        (["bump", "mpg:v2"], 2, "mpg:v2: is not a model's image; write registry/repository:tag"),
         (["bump", f"{IMAGE}:v9"], 3, "no tag v9"),
         (["bump", f"{IMAGE}:v1", "--repo", "nothing"], 3, "error: nothing: there is no such folder"),
         (["bump", f"{IMAGE}:v1", "--branch", "nothing"], 3, "there is no branch nothing"),
+        (
+            ["bump", f"{IMAGE}:v1", "--target", "file: ../../etc/passwd, images: x"],
+            2,
+            "not a path inside the repository",
+        ),
+        (["bump", f"{IMAGE}:v1", "--target", "file: .git/config, images: x"], 2, "not a path inside"),
+        (["bump", f"{IMAGE}:v1", "--target", "file: a, file: b, images: x"], 2, "'file' is given twice"),
+        (["bump", f"{IMAGE}:v1", "--target", "file: gone.yaml, images: x"], 3, "--target names it as a target, but it"),
         (["rollback", "mgp"], 3, "did you mean mpg?"),
         (["rollback", "mpg"], 3, "has no version before this one"),
         (["settle", "--gate", "http://127.0.0.1:9"], 5, "the gate cannot be reached"),
@@ -112,3 +121,20 @@ def test_mistakes_are_one_line(run: Run, arguments: list[str], code: int, words:
     assert (ended, out) == (code, "")
     assert words in err
     assert code == 2 or len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("commit", "words"),
+    [
+        ({"message": "{{ ''.__class__.__mro__ }}"}, "access to attribute '__class__' of 'str' object is unsafe"),
+        ({"message": "{{ 'x' * 1000000000 }}"}, "too much memory"),
+        ({"author": "Ada \x1b[31m<ada@example.com>"}, "is no author; write it as Name <address>"),
+    ],
+)
+def test_a_hostile_style_in_model_yaml_is_one_line_and_no_commit(run: Run, commit: dict[str, str], words: str) -> None:
+    model = Path("model-images/mpg/model.yaml")
+    serving.commit(Path(), {str(model): f"{model.read_text()}commit: {json.dumps(commit)}\n"})
+    code, out, err = run("bump", f"{IMAGE}:v1")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert words in err and err.rstrip("\n").isprintable()
+    assert serving.count(Path()) == 2

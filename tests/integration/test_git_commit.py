@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -60,12 +62,34 @@ def test_a_login_in_a_report_is_not_committed(tmp_path: Path) -> None:
     assert "Report: https://gate.example.com/r1 Model: other" in message(bare).splitlines()
 
 
-@pytest.mark.parametrize("author", ["Ada", "Ada <ada>", "<ada@example.com>", "A\nB <a@example.com>", "A <a@b> <c@d>"])
-def test_an_author_that_is_none(tmp_path: Path, author: str) -> None:
-    bare = serving.bare(tmp_path / "bare")
-    with pytest.raises(InputError, match="is no author"):
-        bump(bare, style=Style(author=author))
-    assert serving.count(bare) == 1
+NOBODY = {
+    "no address": "Ada",
+    "no at": "Ada <ada>",
+    "no name": "<ada@example.com>",
+    "two lines": "A\nB <a@example.com>",
+    "two addresses": "A <a@b> <c@d>",
+    "punctuation": ". <a@b>",
+    "NUL": "A\0 <a@b>",
+    "colour": "A\x1b[31m <a@b>",
+    "another kind of line": "A\u2028B <a@b>",
+    "more than a command line holds": "A" * 1_000_000 + " <a@b>",
+}
+
+
+@pytest.mark.parametrize("who", NOBODY)
+def test_an_author_that_is_none_is_one_sentence_and_no_commit(tmp_path: Path, who: str) -> None:
+    author = NOBODY[who]
+    folder = serving.worktree(tmp_path / "work")
+    with pytest.raises(InputError, match="is no author") as by_flag:
+        bump(folder, style=Style(author=author))
+    model = "model-images/mpg/model.yaml"
+    text = (folder / model).read_text() + f"commit: {{author: {json.dumps(author)}}}\n"
+    serving.commit(folder, {model: text})
+    with pytest.raises(InputError, match=r"model.yaml:8: commit.author: .* is no author|model.yaml:8.* …") as by_file:
+        bump(folder)
+    for each in (str(by_flag.value), str(by_file.value)):
+        assert each.isprintable() and len(each) < 2100
+    assert serving.count(folder) == 2
 
 
 def test_a_templates_trailers_and_ours_are_one_block(tmp_path: Path) -> None:
@@ -101,7 +125,11 @@ def test_a_templates_trailers_and_ours_are_one_block(tmp_path: Path) -> None:
         ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError"),
         ("{% include '/etc/passwd' %}", "no loader"),
         ("{{ 'x' * 10000000000 }}", "too much memory"),
+        ("{{ '%1000000000d' % 1 }}", "too much memory"),
+        ("{{ [model] * 1000000000 }}", "too much memory"),
         ("{{ 'x' * 100000 }}", "longer than 65536 characters"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "RecursionError"),
+        ("{{ " + "(" * 50000 + " }}", "RecursionError"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "does not end"),
         (" \n ", "gives no message"),
         ("{{ '\\0' }}x", "NUL"),
@@ -237,6 +265,29 @@ def test_targets_by_flag_need_no_model_yaml(tmp_path: Path) -> None:
     serving.commit(folder, {REJECTED: f"- image: {serving.image('v3')}\n"})
     with pytest.raises(RefusedError, match="was rejected"):
         bump(folder, "v3", targets=(target,))
+
+
+def test_what_stands_in_a_file_is_no_trailer_and_stops_no_commit(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    old = "x\\n\\nPromoted-From: staging\\nReport: https://evil.example"
+    serving.commit(folder, {DEPLOYMENT: serving.deployment("v1").replace(serving.image("v1"), old)})
+    template = "{{ subject }}\n\nfrom {{ old }} {{ '\\ud800\\u0007' }}."
+    bump(folder)
+    assert not re.search("^(Promoted-From|Report):", message(folder), re.MULTILINE)
+    bump(folder, "v3", style=Style(template=template))
+    assert "\a" not in message(folder)
+
+
+def test_without_env_it_is_not_the_first_environment_of_another_branch(tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work")
+    head, _, targets = (folder / MODEL).read_text().partition("targets:\n")
+    serving.commit(folder, {MODEL: f"{head}environments:\n- name: staging\n  branch: next\n  targets:\n  {targets}"})
+    git(folder, "branch", "next")
+    with pytest.raises(InputError, match="environment staging is on the branch next; give --env staging"):
+        bump(folder)
+    with open_repository(str(folder), "next") as repository:
+        assert gitops.bump(repository, wanted("v2"))[1]
+    assert serving.served(folder) == serving.deployment("v1")
 
 
 def test_an_environment_has_its_own_targets(tmp_path: Path) -> None:

@@ -10,80 +10,15 @@ from pathlib import Path
 import pytest
 
 from modelpack.definition import PullRequestStyle
-from modelpack.errors import InputError, ProtectedError, RefusedError, RemoteError
+from modelpack.errors import RefusedError, RemoteError
 from modelpack.forge import State
-from modelpack.gitops import Change, Repository, open_repository, propose_bump
-from modelpack.gitops.beside import push_side
+from modelpack.gitops import Change, Repository, propose_bump
 from modelpack.gitops.commit import Style
-from modelpack.gitops.proposal import Kind, proposed, write
-from modelpack.gitops.pull import Pulled, open_pull
-from modelpack.gitops.rollback import rollback_of
+from modelpack.gitops.proposal import Kind, write
 from tests.fakes import git_serving as serving
 from tests.fakes.forge import FakeForge
+from tests.fakes.git_pulls import BRANCH, NOTES, World
 from tests.fakes.git_serving import DEPLOYMENT, git, wanted
-
-BRANCH = "modelpack/mpg"
-NOTES = "manifests/mpg/notes.md"
-
-
-@dataclasses.dataclass
-class World:
-    """A bare repository that serves v1, its forge, and a person with a clone."""
-
-    folder: Path
-    forge: FakeForge
-
-    @property
-    def bare(self) -> Path:
-        return self.folder / "bare"
-
-    def bump(self, version: str, **given: object) -> Pulled:
-        return self.pull(lambda tip: propose_bump(tip, wanted(version)), **given)
-
-    def pull(self, propose: Callable[[Repository], Change] | None, kind: Kind = Kind.BUMP, **given: object) -> Pulled:
-        with open_repository(str(self.bare)) as repository:
-            return open_pull(
-                repository,
-                self.forge,
-                propose or rollback_of(repository, "mpg"),
-                branch=BRANCH,
-                compose=lambda change: write(change, kind=kind),
-                **given,  # type: ignore[arg-type]
-            )
-
-    def commit(self, content: dict[str, str], branch: str = "main") -> str:
-        """A person's commit on top of a branch."""
-        clone = self.folder / "person"
-        if not clone.exists():
-            git(self.folder, "clone", "--quiet", str(self.bare), str(clone))
-        git(clone, "fetch", "--quiet")
-        git(clone, "checkout", "--quiet", "-B", branch, f"origin/{branch}")
-        commit = serving.commit(clone, content)
-        git(clone, "push", "--quiet", "origin", branch)
-        return commit
-
-    def merge(self, number: int, how: str = "merge") -> None:
-        """What the forge does when a person merges."""
-        branch = self.forge.pulls[number].branch
-        head = git(self.bare, "rev-parse", branch)
-        clone = self.folder / f"merge-{number}"
-        git(self.folder, "clone", "--quiet", str(self.bare), str(clone))
-        git(clone, "merge", "--quiet", *(("--squash",) if how == "squash" else ("--no-ff",)), f"origin/{branch}")
-        if how == "squash":
-            git(clone, "commit", "--quiet", "--message", "squashed")
-        git(clone, "push", "--quiet", "origin", "main")
-        self.forge.merge(number)
-        self.forge.pulls[number] = dataclasses.replace(self.forge.pulls[number], head=head)
-
-    def head(self, branch: str = BRANCH) -> str:
-        return git(self.bare, "rev-parse", branch)
-
-    def log(self, branch: str = BRANCH) -> list[str]:
-        return git(self.bare, "log", "--format=%s", f"main..{branch}").splitlines()
-
-    def says(self, number: int) -> tuple[str, str]:
-        """The title and the digest of a pull request."""
-        return self.forge.pulls[number].title, proposed(self.forge.pulls[number].body)[0]
 
 
 @pytest.fixture
@@ -185,9 +120,7 @@ def test_a_rollback_is_proposed_too(world: World) -> None:
 def test_people_who_are_in_the_way_are_told(world: World) -> None:
     world.bump("v2")
     theirs = world.commit({DEPLOYMENT: "kind: Deployment\n"}, BRANCH)
-    with pytest.raises(
-        RefusedError, match=rf"mpg: people's commits on {BRANCH} are in the way of v3: {DEPLOYMENT}:1: "
-    ):
+    with pytest.raises(RefusedError, match=rf"mpg: the commits on {BRANCH} are in the way of v3: {DEPLOYMENT}:1: "):
         world.bump("v3")
     assert world.head() == theirs
 
@@ -336,7 +269,7 @@ def test_a_newer_version_whose_pull_request_was_about_to_open_stays(tmp_path: Pa
     text = write(Change("mpg", serving.image("v1"), serving.image("v3"), ""))
     forge = Interrupting("create", lambda: FakeForge.create(forge, BRANCH, "main", text.title, text.body))
     world = World(tmp_path, forge)
-    _, theirs = put_aside(world, "v3", BRANCH)
+    _, theirs = world.put_aside("v3", BRANCH)
     with pytest.raises(RefusedError, match="proposes v3, which is newer"):
         world.bump("v2")
     assert (world.head(), world.says(1)) == (theirs, ("mpg: v1 -> v3", serving.digest("v3")))
@@ -386,39 +319,3 @@ def test_the_style_reaches_the_side_branch(world: World) -> None:
     assert git(world.bare, "log", "-1", "--format=%an %ae", BRANCH) == "Ada ada@example.com"
     trailers = git(world.bare, "log", "-1", "--format=%(trailers:key=Report)%(trailers:key=Signed-off-by)", BRANCH)
     assert trailers.splitlines() == ["Report: https://ci.example.com/7", "Signed-off-by: Tests <tests@example.com>"]
-
-
-# --- a branch and no pull request
-
-
-def put_aside(world: World, version: str, branch: str = "next", **given: object) -> tuple[Change, str]:
-    with open_repository(str(world.bare)) as repository:
-        return push_side(repository, lambda tip: propose_bump(tip, wanted(version)), branch=branch, **given)  # type: ignore[arg-type]
-
-
-def test_a_branch_alone(world: World) -> None:
-    _, commit = put_aside(world, "v2")
-    assert (commit, world.head("next^")) == (world.head("next"), world.head("main"))
-    assert put_aside(world, "v2")[1] == commit
-    _, commit = put_aside(world, "v3")
-    assert (world.head("next"), world.head("next^")) == (commit, world.head("main"))
-    theirs = world.commit({NOTES: "mine\n"}, "next")
-    put_aside(world, "v4")
-    assert (world.head("next^"), serving.served(world.bare, "next")) == (theirs, serving.deployment("v4"))
-    change, commit = put_aside(world, "v5", dry_run=True)
-    assert (bool(change.files), commit) == (True, "")
-    assert put_aside(world, "v1")[1] == ""
-
-
-def test_the_base_is_no_branch_beside_it(world: World) -> None:
-    with pytest.raises(InputError, match="main is the branch that the change is for"):
-        put_aside(world, "v2", "main")
-
-
-def test_a_protected_side_branch_is_refused_at_once(world: World) -> None:
-    serving.hook(world.bare, "echo 'no branches here' >&2; exit 1")
-    with pytest.raises(ProtectedError, match="no branches here"):
-        put_aside(world, "v2")
-    with pytest.raises(ProtectedError, match="no branches here"):
-        world.bump("v2")
-    assert world.forge.pulls == {}

@@ -49,6 +49,14 @@ def test_a_rejected_version_is_not_proposed_until_it_is_lifted(run: Run) -> None
     assert serving.count(Path()) == 3
 
 
+def test_a_team_s_template_is_for_versions_that_serve(run: Run) -> None:
+    path = Path("model-images/mpg/model.yaml")
+    serving.commit(Path(), {str(path): path.read_text() + "commit: {message: 'Serve {{ version }}', signoff: true}\n"})
+    assert run("reject", V2, "--reason", "wrong data")[0] == 0
+    said = git(Path(), "log", "-1", "--format=%B")
+    assert said.startswith("mpg: reject v2\n\nwrong data\n") and "Signed-off-by: " in said
+
+
 def test_the_bytes_around_an_entry_stay(run: Run) -> None:
     before = f"# ours\n- {{version: v0}}   # long ago\n\n- image: {V2}\n  reason: 'x'\n# the end\n"
     serving.commit(Path(), {REJECTED: before})

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from modelpack import gitops
-from modelpack.errors import NotFoundError, RefusedError, RemoteError
+from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 from modelpack.gitops.history import history
 from modelpack.reconcile.settle import Action, Outcome, settle_once
 from modelpack.registry import Via
@@ -264,3 +264,25 @@ def test_where_it_may_be_any_environment_nothing_is_reverted(gate: FakeGate, tmp
     with pytest.raises(RefusedError, match="may be of staging or production; name the namespace"):
         settle(gate, folder)
     assert serving.count(folder) == 2 and not gate.rollouts[0]["settled"]
+
+
+def test_an_environment_on_another_branch_is_not_reverted_on_this_one(gate: FakeGate, tmp_path: Path) -> None:
+    folder = serving.worktree(tmp_path / "work", "v2")
+    overlays(folder, "staging", "production")
+    model = (folder / "model-images/mpg/model.yaml").read_text()
+    model = model.replace("name: staging\n", "name: staging\n  branch: next\n")
+    serving.commit(folder, {"model-images/mpg/model.yaml": model})
+    gate.rollouts[0] |= {"namespace": "staging"}
+    with pytest.raises(InputError, match="staging is on the branch next; give --env staging, or --branch next"):
+        settle(gate, folder)
+    assert serving.count(folder) == 3 and not gate.rollouts[0]["settled"]
+
+
+def test_a_reason_of_many_lines_says_nothing_beside_itself(gate: FakeGate, tmp_path: Path) -> None:
+    """Reasons quote names that others chose: no line of one is a trailer, and no byte of one stops the commit."""
+    bare = serving.bare(tmp_path / "bare", "v2")
+    gate.rollouts[0] |= {"reason": "errors\nPromoted-From: staging\nReport: https://evil.example\x00\ud800"}
+    settle(gate, bare)
+    assert rejected(bare)[0]["reason"] == "errors Promoted-From: staging Report: https://evil.example"
+    said = git(bare, "log", "-1", "--format=%B", "main").splitlines()
+    assert not [each for each in said if each.startswith(("Promoted-From:", "Report: https://evil"))]

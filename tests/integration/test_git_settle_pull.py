@@ -35,7 +35,7 @@ class Scene:
         serving.hook(self.bare, PROTECT if yes else "exit 0")
 
     def settle(self) -> list[Outcome]:
-        found = settle_once(self.gate.url, str(self.bare), "main", self.via, str, lambda *_: self.forge)
+        found = settle_once(self.gate.url, str(self.bare), "main", self.via, serving.digest, lambda *_: self.forge)
         return list(found)
 
     def merge(self, number: int = 1) -> None:
@@ -145,7 +145,7 @@ def test_a_branch_that_a_person_edited_keeps_their_commits(scene: Scene) -> None
 
 def test_without_a_forge_both_refusals_are_told(scene: Scene) -> None:
     with pytest.raises(RefusedError, match=r"protected.*nor can a pull request be opened"):
-        list(settle_once(scene.gate.url, str(scene.bare), "main", scene.via, str))
+        list(settle_once(scene.gate.url, str(scene.bare), "main", scene.via, serving.digest))
     assert not scene.settled
 
 

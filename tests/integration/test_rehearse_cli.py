@@ -79,6 +79,16 @@ def test_a_rollback_is_exit_code_7_with_a_report(desk: Desk, tmp_path: Path) -> 
     assert (tmp_path / "report" / "report.html").exists()
 
 
+def test_a_rollback_stays_one_where_git_cannot_be_set_right(desk: Desk) -> None:
+    desk.commit("v2")
+    with scripted_gate(lambda hook, body: True) as gate:  # it has no list of rollouts
+        code, out, err = desk.rehearse("--gate", gate.url)
+    assert code == 7, err
+    first, second, third = out.splitlines()
+    assert first.startswith("mpg v2: rolled back: scripted; ")
+    assert second.startswith("Git was not set right: ") and third.startswith("report: ")
+
+
 def test_a_reference_is_rehearsed_before_it_is_committed(desk: Desk) -> None:
     with scripted_gate() as gate:
         code, out, err = desk.rehearse(f"{serving.IMAGE}:v2", "--gate", gate.url)

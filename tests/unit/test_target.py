@@ -68,3 +68,32 @@ def test_a_mistake_is_named(text: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_target(text)
     assert words in str(caught.value)
+
+
+HOSTILE = {
+    "a new line": "file: a\nimages: b",
+    "a new line in a name": 'file: "a\\nb", images: x',
+    "a colour": 'file: "\\e[31mred", images: x',
+    "above": "file: ../../etc/passwd, images: x",
+    "git's own": "file: .git/config, images: x",
+    "a device": "file: /dev/zero, images: x",
+    "a key twice": "file: a, file: b, images: x",
+    "another document": "file: a, images: x}\n---\n{file: b, images: y",
+    "a merge key": "<<: {file: d}, images: x",
+    "an alias to nothing": "file: *x, images: y",
+    "an object": "file: !!python/object/apply:os.system [id], images: x",
+    "a bomb": "a: &a [x, x], b: &b [" + "*a, *a, " * 50_000 + "*a], c: [" + "*b, " * 50_000 + "*b], file: d, images: x",
+    "deep": "[" * 10_000_000,
+    "a name without an end": "file: " + "../" * 300_000 + ", images: x",
+    "a word without an end": "x" * 10_000_000,
+    "a kind without an end": "file: d, kind: " + "D" * 1_000_000 + ", name: x, container: y",
+    "bytes that are no UTF-8": b"file: \xff\xfe, images: x".decode(errors="surrogateescape"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_target_is_refused_in_one_sentence(what: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_target(HOSTILE[what])
+    said = str(caught.value)
+    assert said.startswith("--target") and said.isprintable() and len(said) < 2100

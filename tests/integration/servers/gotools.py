@@ -6,6 +6,7 @@ One folder may pin several. `python -m tests.integration.servers.gotools` builds
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -61,15 +62,28 @@ def go_tools(folder: str) -> Path:
     built = cache() / f"{folder}-{pinned[:16]}"
     if built.is_dir():
         return built
-    go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin")
-    if not go:
-        raise MissingError(f"{folder} ({folder}/go.mod)", "Go 1.21 or later from https://go.dev/dl")
+    go = _program(folder)
     built.parent.mkdir(parents=True, exist_ok=True)
     # one lock for all: a build uses every core, and several at once more memory than a small machine has
     with FileLock(built.parent / "build.lock"):
         if not built.is_dir():
             _build(go, source, flags, built)
     return built
+
+
+def go_module(folder: str, module: str) -> Path:
+    """The sources of a module that tests/tools/FOLDER pins; fetched if they are not here.
+
+    Raises MissingError without Go, ServerError if they cannot be had.
+    """
+    return _module(_program(folder), TOOLS / folder, module)
+
+
+def _program(folder: str) -> str:
+    go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/go/bin")
+    if not go:
+        raise MissingError(f"{folder} ({folder}/go.mod)", "Go 1.21 or later from https://go.dev/dl")
+    return go
 
 
 def _ldflags(pins: str) -> str:
@@ -107,13 +121,13 @@ def _build(go: str, source: Path, flags: str, built: Path) -> None:
 
 
 def _module(go: str, source: Path, module: str) -> Path:
-    return Path(_go(go, source, "list", "-m", "-f", "{{.Dir}}", module).strip())
+    return Path(json.loads(_go(go, source, "mod", "download", "-json", module))["Dir"])
 
 
 def _go(go: str, source: Path, *words: str) -> str:
     done = subprocess.run([go, *words], cwd=source, capture_output=True, text=True, timeout=BUILD_SECONDS)
     if done.returncode:
-        raise ServerError(f"building {source.name} failed:\n{done.stderr[-4000:]}")
+        raise ServerError(f"go {words[0]} in {source.name} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
 
 

@@ -91,6 +91,16 @@ def test_a_push_of_several_commits_since_it_left_the_base(checkout: Path) -> Non
     assert [each.model for each in changed_since(checkout, ahead)] == ["mpg"], "what the base did since is not ours"
 
 
+def test_the_first_commit_brings_everything_but_a_shallow_clone_does_not_know(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main", "origin")
+    commit(tmp_path / "origin", {"model-images/tips/model.yaml": MODEL.format(name="tips", source="../../w")})
+    assert [each.model for each in changed_since(tmp_path / "origin", "HEAD^")] == ["tips"]
+    commit(tmp_path / "origin", {"README.md": "x"})
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{tmp_path}/origin", "shallow")
+    with pytest.raises(NotFoundError, match="fetch more history"):
+        changed_since(tmp_path / "shallow", "HEAD^")
+
+
 def test_a_broken_model_yaml_stops_only_who_broke_it(checkout: Path) -> None:
     commit(checkout, {"model-images/bad/model.yaml": "x: 1\n"})
     with pytest.raises(InputError, match=r"model-images/bad/model.yaml:1"):

@@ -142,3 +142,10 @@ def test_text_calls_nobody_and_closes_nothing(forge: GitHub, there: github.GitHu
     forge.comment(pull.number, f"@carol {MARK}", MARK)
     assert there.pinged() == []
     assert pull.body == body
+
+
+def test_what_people_write_into_a_body_is_theirs_and_stays(forge: GitHub, there: github.GitHub) -> None:
+    pull = forge.create(BRANCH, "main", "t", "ours")
+    there.pulls[0]["body"] = "Fixes #3\n\nours"
+    forge.update(pull.number, "t", forge.find(BRANCH)[0].body.replace("ours", "ours anew"))
+    assert there.pulls[0]["body"] == "Fixes #3\n\nours anew"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import itertools
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -152,6 +153,27 @@ def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         laid.add(Fault("GET", "/models", 200, body="[" * 100_000))
         with pytest.raises(RemoteError, match="larger or slower"):
             forge.find(BRANCH)
+
+
+def test_an_answer_that_comes_by_drops_is_cut() -> None:
+    """Each drop is in time for the socket: only the whole can be too late."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+            for _ in range(50):
+                connection.sendall(b" ")
+                time.sleep(0.1)
+
+    threading.Thread(target=drip, daemon=True).start()
+    began = time.monotonic()
+    access = Access(f"http://127.0.0.1:{listening.getsockname()[1]}", "acme/models", TOKEN)
+    with listening, pytest.raises(RemoteError, match="larger or slower"):
+        Api(access, Patience(answer=0.5)).ask("GET", "/list")
+    assert time.monotonic() - began < 3
 
 
 def test_a_list_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

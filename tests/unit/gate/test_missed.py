@@ -54,9 +54,16 @@ class Scene:
         self.api.put(target)
 
     def phase(self, phase: str, at: float, **status: Any) -> None:
-        changes = {"phase": phase, "lastTransitionTime": when(at), **status}
-        self.api.objects[CANARIES.format("default") + "/mpg"]["status"].update(changes)
+        condition = {"type": "Promoted", "reason": phase, "lastTransitionTime": when(at)}
+        self._status({"phase": phase, "lastTransitionTime": when(at), "conditions": [condition], **status})
         self.now = at + 1
+
+    def tick(self, last_applied: str = "b") -> None:
+        """What Flagger writes at every interval while the phase is Failed."""
+        self._status({"lastTransitionTime": when(self.now), "lastAppliedSpec": last_applied})
+
+    def _status(self, changes: dict[str, Any]) -> None:
+        self.api.objects[CANARIES.format("default") + "/mpg"]["status"].update(changes)
 
     def hear(self, hook: str, checksum: str = "c2", phase: str = "Failed") -> int:
         call = Call(hook, "default", "mpg", phase, checksum, "mpg")
@@ -121,6 +128,34 @@ def test_a_gate_that_was_down_from_start_to_end_sees_it_by_itself(scene: Scene) 
     scene.gate.stop()
     scene.restart()
     scene.look()
+    assert scene.told() == [(V2, "failed")]
+
+
+def test_it_is_told_once_however_long_nobody_reverts_it(scene: Scene) -> None:
+    scene.phase("Failed", STARTED + 200)
+    for _ in range(5):
+        scene.look()
+        scene.tick()
+    assert scene.told() == [(V2, "failed")]
+
+
+def test_a_rollout_that_failed_before_the_gates_eyes_is_not_told_again(scene: Scene) -> None:
+    assert scene.hear("confirm-traffic-increase", phase="Progressing") == 200
+    scene.phase("Failed", STARTED + 200)
+    for _ in range(5):
+        scene.look()
+        scene.tick()
+    assert scene.told() == [(V2, "failed")]
+
+
+def test_a_version_that_flagger_never_tried_is_not_blamed(scene: Scene) -> None:
+    """Flagger was held up between noting its hash and beginning its analysis, and takes it for tried from then on."""
+    scene.phase("Failed", STARTED + 200)
+    scene.look()
+    scene.write(V3, STARTED + 300)
+    for _ in range(5):
+        scene.tick(last_applied="c")
+        scene.look()
     assert scene.told() == [(V2, "failed")]
 
 

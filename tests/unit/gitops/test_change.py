@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelpack.gitops import Change, Rejected, message, version_of, with_rejected
-from modelpack.gitops.bump import order
+from modelpack.gitops.change import order
 from modelpack.gitops.program import without_login
 
 DIGEST = "sha256:" + "a" * 64

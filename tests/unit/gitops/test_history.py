@@ -118,6 +118,15 @@ def test_environments_and_targets_are_told_apart_and_alike_ones_once() -> None:
     ]
 
 
+def test_a_tag_alone_is_not_told_beside_the_same_with_its_digest() -> None:
+    lone = [each.partition("@")[0] for each in (V1, V2)]
+    stages = [
+        Snapshot(replace(ADA, id=f"c{number}"), {("", 0): lone[number], ("", 1): image})
+        for number, image in enumerate((V1, V2))
+    ]
+    assert [(each.old, each.new) for each in told(*stages)] == [(V1, V2), ("", V1)]
+
+
 def test_gits_log_is_read_whatever_is_in_it() -> None:
     zero, one, two = "0" * 40, "1" * 40, "2" * 40
     data = (

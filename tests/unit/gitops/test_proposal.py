@@ -96,6 +96,8 @@ def test_outside_text_does_nothing() -> None:
     assert not re.search(r"@[a-z]|(?<!&)#\d|(?i:fixes|closes)\s|<!--|^/|!\[|\]\(", inside, re.MULTILINE)
     assert {line.count("|") for line in rows(text, "run")} == {4}
     assert proposed(text.body) == (digest("v2"), "v2")
+    mark = write(Change("mpg", image("v1"), "mpg:v0@--> @bob <!--", "")).body.splitlines()[0]
+    assert (mark.count("-->"), mark.count("<!--"), proposed(mark)[0]) == (1, 1, "--> @bob <!--")
 
 
 def test_a_body_is_bounded() -> None:

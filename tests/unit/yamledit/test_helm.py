@@ -64,7 +64,9 @@ def test_an_object_that_holds_values(kind: str, path: str, file: str) -> None:
     ("target", "file", "error", "words"),
     [
         (Target("v", values=(("tag", "image.tga"),)), "image:\n  tag: v1\n", NotFoundError, "v:2: there is no image.tga: has no 'tga'; did you mean 'tag'?"),  # noqa: E501
-        (Target("v", values=(("tag", "image"),)), "image:\n  tag: v1\n", InputError, "v:2: there is no image: image is not one text"),  # noqa: E501
+        (Target("v", values=(("tag", "image"),)), "image:\n  tag: v1\n", InputError, "v:2: image is not one text, it holds tag; name what is below it"),  # noqa: E501
+        (Target("v", values=(("image", "image.tag"),)), "image:\n  tag: v1\n", RefusedError, "v:2: holds 'v1', which is a tag and no image; say what of the image it holds"),  # noqa: E501
+        (Target("v", values=(("repository", "i.repository"), ("tag", "i.tag"))), "i:\n  registry: r.io\n  repository: a\n  tag: b\n", RefusedError, "v:2: the registry stands apart"),  # noqa: E501
         (Target("v", values=(("tag", "image"),)), "image: {{ .x }}\n", RefusedError, "v:1: is a template"),
         (Target("v", values=(("tag", "image"),)), "", NotFoundError, "v:1: there is no image"),
         (Target("v", values=(("tag", "tag"), ("digest", "tag"))), "tag: a\n", RefusedError, "v:1: is to hold two"),
