@@ -29,6 +29,9 @@ _FORBIDDEN = re.compile(
     r"|marked as read.only|push access denied",
     re.IGNORECASE,
 )
+_LOGIN = re.compile(
+    r"could not read (?:Username|Password)|Authentication failed|Permission denied \(|Host key verification failed"
+)
 _ABSENT = re.compile(
     r"does not appear to be a git repository|repository '?.*'? not found|does not exist|not a git repository"
 )
@@ -128,7 +131,10 @@ class Remote:
             return NotFoundError(place, "is not a Git repository", "name a repository's folder or URL with --repo")
         if _FORBIDDEN.search(words):
             return RefusedError(place, f"this login may not do that: {words}", "use one that may write")
-        return self._git.stuck(words) or RemoteError(place, f"Git failed: {words}", "try again")
+        remedy = "try again"
+        if _LOGIN.search(words):
+            remedy = "give git a login for it that works: a credential helper, or an SSH key and the host's own"
+        return self._git.stuck(words) or RemoteError(place, f"Git failed: {words}", remedy)
 
 
 def verdict(porcelain: str) -> tuple[str, str]:

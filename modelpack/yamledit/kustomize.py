@@ -1,7 +1,6 @@
 """A Kustomization's `images:`, kustomize's own or Flux's: the entry of one name, made where it is missing.
 
-An entry gives images of that name another name (newName), tag (newTag) and digest; kustomize 5 sets tag and digest
-both, older ones the digest alone, so both are written.
+An entry gives images of that name another name (newName), tag (newTag) and digest; kustomize sets tag and digest both.
 """
 
 from __future__ import annotations

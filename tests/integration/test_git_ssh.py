@@ -85,4 +85,5 @@ def test_a_server_that_does_not_let_us_in(
     with pytest.raises(error) as caught:
         bump(f"{ssh.HOST}:{bare}{below}")
     assert words in str(caught.value)
+    assert ("give git a login" in str(caught.value)) == (error is RemoteError)
     assert "\n" not in str(caught.value)
