@@ -17,6 +17,7 @@ from modelpack.gitops import Style, open_repository
 from modelpack.target import parse_target
 from tests.fakes import git_serving as serving
 from tests.fakes.git_serving import DEPLOYMENT, REJECTED, git, wanted
+from tests.integration.conftest import everything_must_run
 
 MODEL = "model-images/mpg/model.yaml"
 REPORT = "https://gate.example.com/rollouts/r1"
@@ -160,8 +161,12 @@ def ssh_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return key
 
 
-needs_ssh = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="apt-get install openssh-client")
-needs_gpg = pytest.mark.skipif(not shutil.which("gpg"), reason="apt-get install gnupg")
+def needs(program: str, package: str) -> pytest.MarkDecorator:
+    there = shutil.which(program) or everything_must_run()
+    return pytest.mark.skipif(not there, reason=f"apt-get install {package}")
+
+
+needs_ssh, needs_gpg = needs("ssh-keygen", "openssh-client"), needs("gpg", "gnupg")
 
 
 @needs_ssh
