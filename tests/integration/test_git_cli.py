@@ -57,6 +57,13 @@ def test_a_person_bumps_and_rolls_back(run: Run) -> None:
     assert git(Path(), "status", "--porcelain") == ""
 
 
+def test_a_tag_that_is_another_image_than_the_digest_is_refused(run: Run) -> None:
+    first = json.loads(run("bump", f"{IMAGE}:v1", "--json")[1])["digest"]
+    code, _, err = run("bump", f"{IMAGE}:v2@{first}")
+    assert (code, "tag v2 is another image, sha256:" in err, serving.count(Path())) == (4, True, 2)
+    assert run("bump", f"{IMAGE}:v1@{first}")[0] == 0
+
+
 def test_what_settle_rejected_is_refused_under_any_tag(run: Run) -> None:
     assert run("bump", f"{IMAGE}:v1")[0] == 0
     primary = json.loads(run("bump", f"{IMAGE}:v2", "--json")[1])

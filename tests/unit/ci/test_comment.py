@@ -59,6 +59,11 @@ def test_a_hostile_name_ends_no_mark(tmp_path: Path, name: str) -> None:
     assert "names no model" in str(error)
 
 
+def test_a_folder_is_the_report_in_it(run: Run, tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["comment", str(tmp_path), "--dry-run"])
+    assert (found.exit_code, found.output) == (0, run("--dry-run").output)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     error = CliRunner().invoke(cli, ["comment", str(tmp_path / "none.json"), "--dry-run"]).exception
     assert isinstance(error, ModelpackError)
