@@ -33,6 +33,7 @@ def promoted(world: World) -> None:
     assert min(load.answered("v1"), load.answered("v2")) > 0
     assert [each.weight for each in scene.history if each.at > started and each.phase == "Progressing"][-1] == 50
     assert scene.serving() == wanted
+    _gate_has_heard(scene)
     assert (scene.named(), scene.rollouts()[0]["state"]) == ("v2", "promoted")
 
 
@@ -276,6 +277,7 @@ def _strategy(world: World, variant: str) -> None:
         assert wait("the route", lambda: scene.ask(insider) == "v2", 20)
         assert {scene.ask({}) for _ in range(20)} == {"v1"}
     scene.wait_for("Succeeded", ROLLOUT, started)
+    _gate_has_heard(scene)
     assert [(each["state"], each["verdict"]) for each in scene.rollouts()] == [("promoted", "accept")]
     assert scene.named() == "v2"
 
@@ -292,3 +294,8 @@ SIDE_BY_SIDE: tuple[Callable[[World], None], ...] = (  # those that take longest
     lost_cars,
     wrong_units,
 )
+
+
+def _gate_has_heard(scene: Scene) -> None:
+    """Flagger's phase comes first; the gate hears of it by the hook after, or at its next look."""
+    wait("the gate's word", lambda: scene.rollouts()[0]["state"] != "active", 30)
