@@ -8,12 +8,13 @@ that are opened in the same moment are both there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from modelpack.errors import NotFoundError, RefusedError
 from modelpack.forge.answer import Answer, at
 from modelpack.forge.http import Api
+from modelpack.forge.once import commented, opened, standing, still_open
 from modelpack.forge.pull import Pull, State
 from modelpack.forge.text import harmless, plain, title_of
 
@@ -42,23 +43,16 @@ class Gitea:
         return tuple(sorted((each for each in found if each.branch == branch), key=lambda pull: -pull.number))
 
     def create(self, branch: str, base: str, title: str, body: str) -> Pull:
+        wanted = {"head": branch, "base": base, "title": title_of(title), "body": harmless(body)}
+
         def look() -> Pull | None:
-            """The first one, should there be two."""
-            standing = (each for each in self.find(branch) if each.state is State.OPEN and each.base == base)
-            return min(standing, key=lambda pull: pull.number, default=None)
+            return standing(self.find(branch), base)
 
-        def post() -> Pull:
-            wanted = {"head": branch, "base": base, "title": title_of(title), "body": harmless(body)}
-            answer = self._api.ask("POST", f"{self._path}/pulls", wanted, accept=(409, 422))
-            if answer.status not in (409, 422):
-                made = self._pull(answer.data)
-                return self._withdrawn(made, first) if (first := look()) and first.number < made.number else made
-            found = look()
-            if found is None:
-                raise self._api.error(answer)
-            return found
+        def read(data: object) -> Pull:
+            made, first = self._pull(data), look()
+            return self._withdrawn(made, first) if first and first.number < made.number else made
 
-        return self._api.surely(post, look)
+        return opened(self._api, f"{self._path}/pulls", wanted, look, read)
 
     def _withdrawn(self, twice: Pull, first: Pull) -> Pull:
         """Close one that was opened in the same moment as another, without the words that a person's no is told by."""
@@ -68,10 +62,7 @@ class Gitea:
 
     def update(self, number: int, title: str, body: str) -> Pull:
         wanted = {"title": title_of(title), "body": body}
-        pull = self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data)
-        if pull.state is not State.OPEN:
-            raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")
-        return pull
+        return still_open(self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data))
 
     def label(self, number: int, labels: Sequence[str]) -> None:
         if not labels:
@@ -129,24 +120,16 @@ class Gitea:
 
     def comment(self, number: int, body: str, mark: str) -> str:
         me = self._login(self._api.ask("GET", "/user", accept=(403,)).data)
-        text = harmless(body if mark in body else f"{body}\n\n{mark}")
+
+        def is_ours(data: object) -> bool:
+            return self._login(at(data, "user")) == me
+
+        def rewrite(data: object, new: Mapping[str, str]) -> object:
+            path = f"{self._path}/issues/comments/{self._api.number(data, 'id')}"
+            return self._api.ask("PATCH", path, new).data
+
         listed = f"{self._path}/issues/{number}/comments"
-
-        def look() -> object | None:
-            for each in self._api.pages(listed, {}):  # all at once: Gitea has no pages here
-                if mark in self._api.whole(each, "body") and self._login(at(each, "user")) == me:
-                    return each
-            return None
-
-        def post() -> object:
-            return self._api.ask("POST", listed, {"body": text}).data
-
-        there = look()
-        if there is None:
-            there = self._api.surely(post, look)
-        if self._api.whole(there, "body") != text:
-            path = f"{self._path}/issues/comments/{self._api.number(there, 'id')}"
-            there = self._api.ask("PATCH", path, {"body": text}).data
+        there = commented(self._api, listed, {}, body, mark, is_ours, rewrite)  # all at once: Gitea has no pages here
         return self._api.text(there, "html_url")
 
     def _labels(self, path: str) -> dict[str, int]:

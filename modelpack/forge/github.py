@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from modelpack.errors import RefusedError
 from modelpack.forge.answer import Answer, at
 from modelpack.forge.http import Api
+from modelpack.forge.once import commented, opened, standing, still_open
 from modelpack.forge.pull import Pull, State
 from modelpack.forge.text import harmless, plain, title_of
 
@@ -50,27 +50,19 @@ class GitHub:
         return tuple(pull for pull in map(self._pull, found) if pull.branch == branch)
 
     def create(self, branch: str, base: str, title: str, body: str) -> Pull:
-        def look() -> Pull | None:
-            return next((each for each in self.find(branch) if each.state is State.OPEN and each.base == base), None)
-
-        def post() -> Pull:
-            wanted = {"head": branch, "base": base, "title": title_of(title), "body": harmless(body)}
-            answer = self._api.ask("POST", f"{self._path}/pulls", wanted, accept=(422,))
-            if answer.status != 422:
-                return self._pull(answer.data)
-            found = look()  # it is there already; or 422 means something else
-            if found is None:
-                raise self._api.error(answer)
-            return found
-
-        return self._api.surely(post, look)
+        wanted = {"head": branch, "base": base, "title": title_of(title), "body": harmless(body)}
+        return opened(
+            self._api,
+            f"{self._path}/pulls",
+            wanted,
+            lambda: standing(self.find(branch), base),
+            self._pull,
+            there=(422,),
+        )
 
     def update(self, number: int, title: str, body: str) -> Pull:
         wanted = {"title": title_of(title), "body": body}
-        pull = self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data)
-        if pull.state is not State.OPEN:
-            raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")
-        return pull
+        return still_open(self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data))
 
     def label(self, number: int, labels: Sequence[str]) -> None:
         if labels:  # GitHub makes those that the repository lacks
@@ -112,26 +104,17 @@ class GitHub:
 
     def comment(self, number: int, body: str, mark: str) -> str:
         me = self._me()
-        text = harmless(body if mark in body else f"{body}\n\n{mark}")
+
+        def is_ours(data: object) -> bool:
+            kind, login = self._api.text(data, "user", "type"), self._api.text(data, "user", "login")
+            return login == me if me else kind == "Bot"
+
+        def rewrite(data: object, new: Mapping[str, str]) -> object:
+            path = f"{self._path}/issues/comments/{self._api.number(data, 'id')}"
+            return self._api.ask("PATCH", path, new).data
+
         listed = f"{self._path}/issues/{number}/comments"
-
-        def look() -> object | None:
-            for each in self._api.pages(listed, {"per_page": 50}):
-                kind, login = self._api.text(each, "user", "type"), self._api.text(each, "user", "login")
-                if mark in self._api.whole(each, "body") and (login == me if me else kind == "Bot"):
-                    return each
-            return None
-
-        def post() -> object:
-            return self._api.ask("POST", listed, {"body": text}).data
-
-        there = look()
-        if there is None:
-            there = self._api.surely(post, look)
-        if self._api.whole(there, "body") != text:
-            path = f"{self._path}/issues/comments/{self._api.number(there, 'id')}"
-            there = self._api.ask("PATCH", path, {"body": text}).data
-        return self._api.text(there, "html_url")
+        return self._api.text(commented(self._api, listed, {"per_page": 50}, body, mark, is_ours, rewrite), "html_url")
 
     def _me(self) -> str:
         """Our login; "" for an app's token (GitHub Actions' own among them), which may not ask."""

@@ -6,13 +6,14 @@ GitLab 17.11; both are sent, and the one that a version does not know is ignored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from urllib.parse import quote
 
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.forge.answer import at
 from modelpack.forge.http import Api
+from modelpack.forge.once import commented, opened, standing, still_open
 from modelpack.forge.pull import Pull, State
 from modelpack.forge.text import harmless, plain, title_of
 
@@ -45,29 +46,16 @@ class GitLab:
         return tuple(each for each in found if each.branch == branch)
 
     def create(self, branch: str, base: str, title: str, body: str) -> Pull:
-        def look() -> Pull | None:
-            return next((each for each in self.find(branch) if each.state is State.OPEN and each.base == base), None)
-
-        def post() -> Pull:
-            wanted = {"source_branch": branch, "target_branch": base}
-            wanted |= {"title": title_of(title), "description": harmless(body)}
-            answer = self._api.ask("POST", f"{self._path}/merge_requests", wanted, accept=(409, 422))
-            if answer.status not in (409, 422):
-                return self._pull(answer.data)
-            found = look()
-            if found is None:
-                raise self._api.error(answer)
-            return found
-
-        return self._api.surely(post, look)
+        wanted = {"source_branch": branch, "target_branch": base}
+        wanted |= {"title": title_of(title), "description": harmless(body)}
+        return opened(
+            self._api, f"{self._path}/merge_requests", wanted, lambda: standing(self.find(branch), base), self._pull
+        )
 
     def update(self, number: int, title: str, body: str) -> Pull:
         # people's words too: what a quick action does it would do with our token's rights
         wanted = {"title": title_of(title), "description": harmless(body)}
-        pull = self._pull(self._api.ask("PUT", self._one(number), wanted).data)
-        if pull.state is not State.OPEN:
-            raise RefusedError(pull.url, f"it is {pull.state.value} meanwhile", "run the command again")
-        return pull
+        return still_open(self._pull(self._api.ask("PUT", self._one(number), wanted).data))
 
     def label(self, number: int, labels: Sequence[str]) -> None:
         if odd := next((each for each in labels if "," in each), ""):
@@ -105,27 +93,18 @@ class GitLab:
     def comment(self, number: int, body: str, mark: str) -> str:
         me = self._api.text(self._api.ask("GET", "/user").data, "username")
         merge = self._api.ask("GET", self._one(number)).data
-        text = harmless(body if mark in body else f"{body}\n\n{mark}")
         listed = f"{self._one(number)}/notes"
 
-        def look() -> object | None:
-            query: dict[str, str | int] = {"sort": "asc", "order_by": "created_at", "per_page": 50}
-            for each in self._api.pages(listed, query):
-                ours = self._api.text(each, "author", "username") == me
-                if ours and not at(each, "system") and mark in self._api.whole(each, "body"):
-                    return each
-            return None
+        def is_ours(data: object) -> bool:
+            return self._api.text(data, "author", "username") == me and not at(data, "system")
 
-        def post() -> object:
-            return self._api.ask("POST", listed, {"body": text}).data
+        def rewrite(data: object, new: Mapping[str, str]) -> object:
+            self._api.ask("PUT", f"{listed}/{self._api.number(data, 'id')}", new)
+            return data
 
-        there = look()
-        if there is None:
-            there = self._api.surely(post, look)
-        note = self._api.number(there, "id")
-        if self._api.whole(there, "body") != text:
-            self._api.ask("PUT", f"{listed}/{note}", {"body": text})
-        return f"{self._api.text(merge, 'web_url')}#note_{note}"
+        query: dict[str, str | int] = {"sort": "asc", "order_by": "created_at", "per_page": 50}
+        note = commented(self._api, listed, query, body, mark, is_ours, rewrite)
+        return f"{self._api.text(merge, 'web_url')}#note_{self._api.number(note, 'id')}"
 
     def _one(self, number: int) -> str:
         return f"{self._path}/merge_requests/{number}"
