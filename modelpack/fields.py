@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import gc
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from modelpack.errors import InputError
 T = TypeVar("T")
 _MISSING: Any = object()
 
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_SECONDS = (86400.0, 3600.0, 60.0, 1.0)
 _FLAGS = {"true": True, "false": False}
 _DEEPEST = 100  # the C composer recurses, and without a bound it takes the process with it
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -94,6 +97,18 @@ class Fields:
         if value != int(value):
             raise self.error(key, f"{value:g} is not a whole number")
         return int(value)
+
+    def duration(self, key: str, default: str = _MISSING) -> float:
+        """Seconds of a duration like 90s, 10m, 1h30m or 7d; more than 0.0, which a default of "" stands for."""
+        text = self.text(key, default)
+        if not text and default == "":
+            return 0.0
+        found = _DURATION.fullmatch(text)
+        parts = zip(found.groups(), _SECONDS, strict=True) if found else ()
+        seconds = sum(float(part) * unit for part, unit in parts if part)
+        if seconds <= 0:
+            raise self.error(key, f"{text!r} is not a duration", "write it like 90s, 10m, 1h30m or 7d")
+        return seconds
 
     def choice(self, key: str, options: Sequence[str], default: str = _MISSING) -> str:
         value = self.text(key, default)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from modelpack.definition import API_VERSION
 from modelpack.errors import InputError
-from modelpack.fields import Fields, read
+from modelpack.fields import read
 from modelpack.gate.checks import Comparison, Golden, parse_check
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
-_UNITS = (86400.0, 3600.0, 60.0, 1.0)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DEFAULT_ALPHA = 0.05
 
@@ -68,21 +66,9 @@ def parse(data: bytes, name: str, golden: bytes | None, golden_name: str) -> Gat
         raise fields.error("checks", "has no checks", "a gate without checks would accept everything")
     config = GateConfig(
         name=model,
-        horizon=duration(fields, "horizon"),
+        horizon=fields.duration("horizon"),
         alpha=fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5),
         checks=tuple(checks),
     )
     fields.done()
     return config
-
-
-def duration(fields: Fields, key: str) -> float:
-    """Seconds of a duration like 90s, 10m or 1h30m."""
-    text = fields.text(key)
-    found = _DURATION.fullmatch(text)
-    seconds = (
-        sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS, strict=True) if part) if found else 0.0
-    )
-    if seconds <= 0:
-        raise fields.error(key, f"{text!r} is not a duration", "write it like 90s, 10m or 1h30m")
-    return seconds

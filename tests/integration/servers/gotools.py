@@ -27,6 +27,8 @@ _DEFINITIONS = {
     "flagger": ("github.com/fluxcd/flagger", "artifacts/flagger/crd.yaml"),
     "flux-kustomize": ("github.com/fluxcd/kustomize-controller", "config/crd/bases/*.yaml"),
     "flux-source": ("github.com/fluxcd/source-controller", "config/crd/bases/*.yaml"),
+    "kserve": ("github.com/kserve/kserve", "config/crd/full/*.yaml"),
+    "tekton": ("github.com/tektoncd/pipeline", "config/300-crds/*.yaml"),
 }
 # and the folders it reads at run time, with their places, below `static`
 _STATIC = {"gitea": ("code.gitea.io/gitea", "templates", "options")}
