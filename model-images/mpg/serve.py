@@ -2,6 +2,8 @@
 
 Reads `$MODEL_DIR/model.json` once, when it starts (in a Pod: after the init container that copied it), and listens on
 `$HOST:$PORT`. A request that is wrong is answered with 400 and a sentence; a model that cannot answer, with 500.
+Each prediction has an id. Where `$MODEL_FEEDBACK` is the gate's address, predictions are told to it, and what later
+turns out to be true can be posted here: `{"labels": [{"id": …, "truth": …}]}` to `/v1/models/mpg:feedback`.
 The standard library's HTTP server is enough here: it starts at once, and keeps up with far more than a canary needs.
 """
 
@@ -10,11 +12,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import queue
 import signal
 import socketserver
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+import uuid
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -33,11 +39,15 @@ NUMBERS = (
 ORIGINS = ("europe", "japan", "usa")
 MAX_BODY = 1 << 20  # bytes
 DRAIN = 5.0  # seconds that requests in flight have after SIGTERM
+BATCH = 500  # predictions told at once
+WAITING = 10_000  # predictions that wait to be told: what is more is counted and dropped
+MOST_LABELS = 500
 
 REQUESTS = Counter("mpg_requests", "Predict requests by status code.", ["code"])
 SECONDS = Histogram(
     "mpg_request_seconds", "Time to answer a predict request.", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
 )
+UNTOLD = Counter("mpg_untold_predictions", "Predictions that the gate was not told of.")
 PREDICTIONS = Histogram("mpg_prediction", "Predicted miles per gallon.", buckets=range(5, 55, 5))
 
 
@@ -67,6 +77,60 @@ class Model:
 
 def load(folder: Path) -> Model:
     return Model(json.loads((folder / "model.json").read_bytes()))
+
+
+def version_of(folder: Path) -> str:
+    """What the copy into this volume says it is, "" where nothing was copied."""
+    try:
+        return str(json.loads((folder / ".modelpack.json").read_bytes())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+class Feedback:
+    """Tells the gate what was predicted, in batches and beside the requests: one that is away costs them nothing."""
+
+    def __init__(self, gate: str, version: str) -> None:
+        self.gate = gate.rstrip("/")
+        self.version = version
+        self.waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING)
+        # no proxy: the gate is a neighbour
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        if gate:
+            threading.Thread(target=self.tell_all, daemon=True).start()
+
+    def predicted(self, predictions: list[float]) -> list[str]:
+        """Give each prediction an id, and note it for the gate."""
+        ids = [uuid.uuid4().hex for _ in predictions]
+        for number, value in zip(ids, predictions, strict=True) if self.gate else ():
+            try:
+                self.waiting.put_nowait({"id": number, "prediction": value, "version": self.version})
+            except queue.Full:
+                UNTOLD.inc()
+        return ids
+
+    def tell_all(self) -> None:
+        while True:
+            batch = [self.waiting.get()]
+            time.sleep(0.5)
+            while len(batch) < BATCH and not self.waiting.empty():
+                batch.append(self.waiting.get())
+            try:
+                self.post("predictions", batch)
+            except (OSError, ValueError):
+                UNTOLD.inc(len(batch))
+
+    def post(self, kind: str, found: list[Any]) -> int:
+        """Post predictions or labels; gives the gate's status, raises OSError without an answer."""
+        body = json.dumps({kind: found}).encode()
+        request = urllib.request.Request(
+            f"{self.gate}/api/v1/models/{NAME}/{kind}", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with self.opener.open(request, timeout=3) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
 
 
 class BadRequest(Exception):
@@ -117,6 +181,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(413 if length.isdecimal() else 411, {"error": f"send Content-Length, at most {MAX_BODY} bytes"})
             return
         body = self.rfile.read(int(length))
+        if self.path == f"/v1/models/{NAME}:feedback":
+            self.answer(*self.feedback(body))
+            return
         if self.path != f"/v1/models/{NAME}:predict":
             self.answer(404, {"error": f"{self.path} is not served here"})
             return
@@ -135,7 +202,26 @@ class Handler(BaseHTTPRequestHandler):
             return 500, {"error": f"the model failed: {error!r}"}
         for value in predictions:
             PREDICTIONS.observe(value)
-        return 200, {"predictions": predictions}
+        feedback = self.server.feedback
+        return 200, {"predictions": predictions, "ids": feedback.predicted(predictions), "version": feedback.version}
+
+    def feedback(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Pass on what was true; the gate says whether it is well formed."""
+        try:
+            found = json.loads(body)["labels"]
+            if not isinstance(found, list) or not 0 < len(found) <= MOST_LABELS:
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            return 400, {"error": f'the body is not {{"labels": [{{"id": …, "truth": …}}]}} with 1 to {MOST_LABELS}'}
+        if not self.server.feedback.gate:
+            return 404, {"error": "no gate is known here (MODEL_FEEDBACK)"}
+        try:
+            status = self.server.feedback.post("labels", found)
+        except OSError:
+            return 503, {"error": "the gate does not answer, try again"}
+        if status == 200:
+            return 200, {"kept": len(found)}
+        return (400, {"error": "the gate refused it"}) if status == 422 else (503, {"error": f"the gate said {status}"})
 
     def answer(self, code: int, document: dict[str, Any]) -> None:
         self.send(code, "application/json", json.dumps(document).encode())
@@ -180,8 +266,9 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], model: Model) -> None:
+    def __init__(self, address: tuple[str, int], model: Model, feedback: Feedback) -> None:
         self.model = model
+        self.feedback = feedback
         self.busy = Busy()
         self.draining = False
         super().__init__(address, Handler)
@@ -203,7 +290,7 @@ def main() -> None:
     started = time.monotonic()
     try:
         model = load(folder)
-        server = Server((host, port), model)
+        server = Server((host, port), model, Feedback(os.environ.get("MODEL_FEEDBACK", ""), version_of(folder)))
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"cannot serve {folder} on {host}:{port}: {error!r}")
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,6 +48,11 @@ def gate() -> None:
 @click.option("--context", metavar="NAME", help="With --cluster: a context of the kubeconfig.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), show_default=True, help="Port; 0 takes a free one.")
+@click.option(
+    "--feedback-port",
+    type=click.IntRange(0, 65535),
+    help="One more port, for model servers: it takes predictions and labels, and nothing else.",
+)
 @click.option("--json", "as_json", is_flag=True, help='Print {"url": …} when ready.')
 def serve(
     rehearsal: Path | None,
@@ -57,6 +62,7 @@ def serve(
     context: str | None,
     host: str,
     port: int,
+    feedback_port: int | None,
     as_json: bool,
 ) -> None:
     """Serve webhooks, JSON API and page until SIGTERM or Ctrl-C.
@@ -66,7 +72,7 @@ def serve(
       modelpack gate serve --rehearsal var/rehearsal
       modelpack gate serve --rehearsal var/rehearsal --port 8080 --json
       modelpack gate serve --cluster --prometheus http://prometheus.modelpack:9090 --state /var/lib/modelpack \\
-          --host 0.0.0.0 --port 8080
+          --host 0.0.0.0 --port 8080 --feedback-port 8081
 
     The page is at /, the API at /api/v1/rollouts and /openapi.json, webhooks at /flagger/HOOK.
     In a cluster a model is judged by the ConfigMap gate-MODEL (gate.yaml, golden.jsonl) in its Canary's namespace.
@@ -100,9 +106,9 @@ def serve(
     if rehearsal is not None:
         from modelpack.gate.rehearsal import Rehearsal
 
-        run(rehearsal, Rehearsal(rehearsal), host, port, ready)
+        run(rehearsal, Rehearsal(rehearsal), host, port, ready, feedback_port)
     elif prometheus and state:
-        run(state, _in_cluster(context, prometheus), host, port, ready)
+        run(state, _in_cluster(context, prometheus), host, port, ready, feedback_port)
 
 
 def _in_cluster(context: str | None, prometheus: str) -> Surroundings:

@@ -9,6 +9,7 @@ from modelpack.definition import API_VERSION
 from modelpack.errors import InputError
 from modelpack.fields import read
 from modelpack.gate.checks import Comparison, Golden, parse_check
+from modelpack.gate.signals import Drift, Labels, read_signals
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DEFAULT_ALPHA = 0.05
@@ -16,12 +17,16 @@ DEFAULT_ALPHA = 0.05
 
 @dataclass(frozen=True)
 class GateConfig:
-    """`horizon` is in seconds of traffic, `alpha` the chance of a wrong verdict over all comparisons together."""
+    """`horizon` is in seconds of traffic, `alpha` the chance of a wrong verdict over all comparisons together.
+
+    `signals` say when what serves calls for a new model; they decide on no rollout.
+    """
 
     name: str
     horizon: float
     alpha: float
     checks: tuple[Golden | Comparison, ...]
+    signals: tuple[Labels | Drift, ...] = ()
 
     @property
     def golden(self) -> Golden | None:
@@ -69,6 +74,7 @@ def parse(data: bytes, name: str, golden: bytes | None, golden_name: str) -> Gat
         horizon=fields.duration("horizon"),
         alpha=fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5),
         checks=tuple(checks),
+        signals=read_signals(fields),
     )
     fields.done()
     return config

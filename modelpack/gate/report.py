@@ -18,7 +18,7 @@ from typing import Any
 
 ASSETS_DIR = Path(__file__).with_name("page")
 STYLE = "page.css"
-SCRIPTS = ("dom.js", "words.js", "charts.js", "checks.js", "rollout.js", "list.js", "page.js")
+SCRIPTS = ("dom.js", "words.js", "charts.js", "checks.js", "lineage.js", "rollout.js", "list.js", "page.js")
 
 # `</script>` or `<!--` in the data would end or change the element that holds it
 # (https://html.spec.whatwg.org/#restrictions-for-contents-of-script-elements); json escapes U+2028 with all non-ASCII.

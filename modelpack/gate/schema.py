@@ -153,6 +153,7 @@ class RolloutView(BaseModel):
     weights: list[WeightView]
     events: list[EventView]
     golden: list[GoldenView]
+    lineage: Any = Field(None, description="the image's chain of origin, as `modelpack lineage --json` gives it")
 
 
 class RolloutList(BaseModel):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from modelpack.errors import NotFoundError, RemoteError
 from modelpack.gate.engine import Gate
+from modelpack.gate.feedback import Feedback
+from modelpack.gate.feedback_api import create_feedback_app
 from modelpack.gate.service import create_app
 from modelpack.gate.store import Store
 from modelpack.gate.target import Surroundings
@@ -17,38 +22,64 @@ from modelpack.gate.target import Surroundings
 STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
 
 
-def serve(folder: Path, surroundings: Surroundings, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(
+    folder: Path,
+    surroundings: Surroundings,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    feedback_port: int | None = None,
+) -> None:
     """Serve the gate that remembers in `folder`; port 0 takes a free one. `ready` gets the address once it is served.
 
-    On SIGTERM or SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder,
-    RemoteError if the port is taken.
+    `feedback_port` takes predictions and labels alone: servers may reach it that may approve nothing. On SIGTERM or
+    SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder, RemoteError if a
+    port is taken.
     """
     if not folder.is_dir():
         raise NotFoundError(folder, "there is no such folder", "name the --state of a rehearsal, or make it")
     listener = _listen(host, port)
+    beside = None if feedback_port is None else _listen(host, feedback_port)
     store = Store.in_file(folder / "gate.sqlite")
     gate = Gate(surroundings, store)
     shown = f"[{host}]" if ":" in host else host
-    server = _Server(
-        uvicorn.Config(
-            create_app(gate, store),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=STOP_TIMEOUT,
-            lifespan="off",
-        )
-    )
+    server = _server(create_app(gate, store))
     server.when_ready = lambda: ready(f"http://{shown}:{listener.getsockname()[1]}")
     gate.start()
     try:
-        server.run(sockets=[listener])
+        with _beside(beside, store):
+            server.run(sockets=[listener])
     finally:
         gate.stop()
         store.close()
 
 
+@contextmanager
+def _beside(listener: socket.socket | None, store: Store) -> Iterator[None]:
+    """Feedback alone on a port of its own, in a thread."""
+    if listener is None:
+        yield
+        return
+    server = _server(create_feedback_app(Feedback(store)))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT)
+
+
+def _server(app: Any) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT, lifespan="off"
+        )
+    )
+
+
 class _Server(uvicorn.Server):
-    when_ready: Callable[[], None]
+    when_ready: Callable[[], None] = staticmethod(lambda: None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

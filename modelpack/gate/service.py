@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,53 +17,21 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from modelpack import __version__
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
+from modelpack.gate.body import BoundedBody
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
+from modelpack.gate.feedback import Feedback
+from modelpack.gate.feedback_api import routes
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
 from modelpack.gate.rollouts import Call
 from modelpack.gate.schema import ApprovalBody, Approved, Note, RolloutList, RolloutView, Settled, State, Webhook, view
 from modelpack.gate.store import Store
 from modelpack.gate.verdict import PASSES
 
-MAX_BODY = 64 * 1024
 PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
 
 Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[misc]  # the names stand in one place
-_Message = MutableMapping[str, Any]
 _Namespace = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-
-
-class _BoundedBody:
-    """Refuses bodies over `MAX_BODY` bytes while they arrive."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Callable[[], Awaitable[_Message]], send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            if len(body) > MAX_BODY:
-                await PlainTextResponse(f"the body is longer than {MAX_BODY} bytes\n", 413)(scope, receive, send)
-                return
-            if not message.get("more_body"):
-                break
-        given = False
-
-        async def replay() -> _Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        await self._app(scope, replay, send)
 
 
 def create_app(gate: Gate, store: Store) -> FastAPI:
@@ -76,8 +43,8 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    exposition = Exposition(store, gate.config)
-    app.add_middleware(_BoundedBody)
+    exposition, feedback = Exposition(store, gate.config), Feedback(store)
+    app.add_middleware(BoundedBody)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
@@ -182,8 +149,9 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         found = store.rollout(rollout_id)
         if found is None:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
-        return view(found, gate, store, whole=True)
+        return {**view(found, gate, store, whole=True), "lineage": feedback.lineage(found.digest)}
 
+    app.include_router(routes(feedback, gate))
     app.mount("/assets", StaticFiles(directory=Path(ASSETS_DIR)), name="assets")
     return app
 

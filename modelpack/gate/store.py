@@ -146,7 +146,7 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
         """One transaction; raises RemoteError if the database fails, a full disk included."""
         try:
             with self._engine.begin() as connection:
@@ -156,14 +156,14 @@ class Store:
 
     def add(self, rollout: Rollout, gate: bytes, golden: bytes | None) -> None:
         """Keep a new rollout with the configuration that judges it from now on."""
-        with self._connection() as connection:
+        with self.transaction() as connection:
             connection.execute(_rollouts.insert().values(_row(rollout)))
             connection.execute(_configs.insert().values(rollout=rollout.id, gate=gate, golden=golden))
             connection.execute(_weights.insert().values(rollout=rollout.id, t=rollout.started, weight=rollout.weight))
 
     def save(self, rollouts: Iterable[Rollout], now: float) -> None:
         """Write what became of rollouts; a changed weight is noted with its time."""
-        with self._connection() as connection:
+        with self.transaction() as connection:
             for rollout in rollouts:
                 before = connection.scalar(sa.select(_rollouts.c.weight).where(_rollouts.c.id == rollout.id))
                 connection.execute(_rollouts.update().where(_rollouts.c.id == rollout.id).values(_row(rollout)))
@@ -172,7 +172,7 @@ class Store:
 
     def config(self, rollout_id: str) -> tuple[bytes, bytes | None]:
         """The frozen gate.yaml and golden.jsonl."""
-        with self._connection() as connection:
+        with self.transaction() as connection:
             row = connection.execute(
                 sa.select(_configs.c.gate, _configs.c.golden).where(_configs.c.rollout == rollout_id)
             ).one()
@@ -195,18 +195,18 @@ class Store:
 
     def _rollouts(self, *where: sa.ColumnElement[bool], most: int | None = LISTED) -> list[Rollout]:
         query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(most)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             return [_rollout(row) for row in connection.execute(query)]
 
     def canaries(self) -> dict[tuple[str, str], str]:
         """The model of every Canary that called and is still there, by (namespace, name)."""
-        with self._connection() as connection:
+        with self.transaction() as connection:
             return {(row.namespace, row.name): row.model for row in connection.execute(_canaries.select())}
 
     def know(self, namespace: str, name: str, model: str) -> None:
         """Remember a Canary with its model; "" forgets it."""
         here = (_canaries.c.namespace == namespace) & (_canaries.c.name == name)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             connection.execute(_canaries.delete().where(here))
             if model:
                 connection.execute(_canaries.insert().values(namespace=namespace, name=name, model=model))
@@ -214,20 +214,20 @@ class Store:
     def count(self) -> dict[tuple[str, str, str, str], int]:
         """How many rollouts there were, by (namespace, name, model, state)."""
         by = (_rollouts.c.namespace, _rollouts.c.name, _rollouts.c.model, _rollouts.c.state)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(sa.select(*by, sa.func.count()).group_by(*by)).all()
         return {(row[0], row[1], row[2], row[3]): int(row[4]) for row in rows}
 
     def evidence(self, rollout_id: str) -> dict[str, Evidence]:
         """The latest evidence of each check by name."""
         query = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == rollout_id)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             return {row.name: _read_evidence(row.value) for row in connection.execute(query)}
 
     def add_evidence(self, rollout: Rollout, found: dict[str, Evidence], now: float) -> None:
         """Replace each check's evidence; where its numbers changed, that is a point of its history."""
         before = self.evidence(rollout.id)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             for name, evidence in found.items():
                 last = before.get(name)
                 if last == evidence:
@@ -249,14 +249,14 @@ class Store:
         query = (
             sa.select(*columns).where(_points.c.rollout == rollout_id, _points.c.name == name).order_by(_points.c.id)
         )
-        with self._connection() as connection:
+        with self.transaction() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query.order_by(_points.c.id))]
         stride = -(-len(rows) // HISTORY) or 1
         return rows[::-1][::stride][::-1]
 
     def strata(self, rollout_id: str, name: str) -> tuple[Stratum, ...]:
         query = _strata.select().where(_strata.c.rollout == rollout_id, _strata.c.name == name).order_by(_strata.c.step)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             return tuple(
                 Stratum(**{each.name: row._mapping[each.name] for each in fields(Stratum)})
                 for row in connection.execute(query)
@@ -267,7 +267,7 @@ class Store:
         here = (_strata.c.rollout == rollout_id) & (_strata.c.name == name) & (_strata.c.step == counts.step)
         values = asdict(counts)
         added = {key: _strata.c[key] + values[key] for key in values if key not in ("step", "weight")}
-        with self._connection() as connection:
+        with self.transaction() as connection:
             if not connection.execute(_strata.update().where(here).values(added)).rowcount:
                 connection.execute(_strata.insert().values(rollout=rollout_id, name=name, **values))
 
@@ -275,21 +275,21 @@ class Store:
         query = (
             sa.select(_weights.c.t, _weights.c.weight).where(_weights.c.rollout == rollout_id).order_by(_weights.c.id)
         )
-        with self._connection() as connection:
+        with self.transaction() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def add_event(self, rollout_id: str, event: Event) -> None:
         """Note a call, unless it repeats the last one of its hook."""
         columns = [_events.c[key] for key in ("phase", "message", "answer", "reason")]
         last = sa.select(*columns).where(_events.c.rollout == rollout_id, _events.c.hook == event.hook)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             row = connection.execute(last.order_by(_events.c.id.desc()).limit(1)).one_or_none()
             if row is None or tuple(row) != (event.phase, event.message, event.answer, event.reason):
                 connection.execute(_events.insert().values(rollout=rollout_id, **asdict(event)))
 
     def events(self, rollout_id: str) -> list[dict[str, Any]]:
         query = _events.select().where(_events.c.rollout == rollout_id).order_by(_events.c.id.desc()).limit(1000)
-        with self._connection() as connection:
+        with self.transaction() as connection:
             rows: Sequence[Any] = connection.execute(query).all()
         return [{key: row._mapping[key] for key in (each.name for each in fields(Event))} for row in reversed(rows)]
 

@@ -43,7 +43,7 @@ def assemble(
         raise ValueError("a layer's digest is not known yet: stream its chunks and use with_digest")
     model_config, modelpack = _modelpack(layers)
     files = [file for layer in layers for file in layer.files]
-    top = copier(copy, modelpack.digest, files)
+    top = copier(copy, modelpack.digest, version, files)
     configs, images, described = [model_config], [], []
     for base in bases:
         stack: list[oci.Layer] = [*layers, *base.layers, top]

@@ -21,8 +21,8 @@ SCRIPT = f"/{COPIER_FOLDER}/copy.sh"
 _KINDS = {"file": "f", "folder": "d", "link": "l"}
 
 
-def copy_script(copy: Copy, model_digest: str, files: Sequence[File]) -> bytes:
-    """The POSIX sh script that copies a model from the image to the volume."""
+def copy_script(copy: Copy, model_digest: str, version: str, files: Sequence[File]) -> bytes:
+    """The POSIX sh script that copies a model from the image to the volume, and writes there which one it is."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -35,13 +35,14 @@ def copy_script(copy: Copy, model_digest: str, files: Sequence[File]) -> bytes:
     )
     environment.filters["quote"] = shlex.quote
     sizes = [file.size for file in files if file.kind == "file"]
-    marker = oci.canonical_json({"model": model_digest, "files": len(sizes), "bytes": sum(sizes)}).decode()
+    mark = {"model": model_digest, "version": version, "files": len(sizes), "bytes": sum(sizes)}
+    marker = oci.canonical_json(mark).decode()
     values = {"source": copy.source, "to": copy.to, "verify": copy.verify, "mark": marker}
     names = {"marker": MARKER, "paths": PATHS, "temporary": TEMPORARY}
     return environment.get_template("copy.sh.j2").render(values | names).encode()
 
 
-def copier(copy: Copy, model_digest: str, files: Sequence[File]) -> oci.Blob:
+def copier(copy: Copy, model_digest: str, version: str, files: Sequence[File]) -> oci.Blob:
     """The layer with the script, its lists, and the mount point, whose mode a fresh docker volume inherits."""
     source, to, own = PurePosixPath(copy.source), PurePosixPath(copy.to), PurePosixPath(f"/{COPIER_FOLDER}")
     for one, other in ((source, to), (source, own), (to, own)):
@@ -49,7 +50,7 @@ def copier(copy: Copy, model_digest: str, files: Sequence[File]) -> oci.Blob:
             raise InputError("model.yaml: copy", f"{one} and {other} lie in each other", "choose folders side by side")
     entries = tar.with_parents(files)
     contents = {
-        f"{COPIER_FOLDER}/copy.sh": copy_script(copy, model_digest, files),
+        f"{COPIER_FOLDER}/copy.sh": copy_script(copy, model_digest, version, files),
         f"{COPIER_FOLDER}/files": _files(entries),
         f"{COPIER_FOLDER}/paths": _paths(entries),
     }

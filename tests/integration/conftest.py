@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +16,16 @@ from tests.integration.servers.process import program
 
 T = TypeVar("T")
 Folder = pytest.TempPathFactory
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 375, "height": 740}}
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
@@ -59,6 +70,13 @@ def _registry(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
 def registry_v3(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
     """Distribution v3."""
     with available(lambda: registry.registry(tmp_path_factory.mktemp("registry-v3"), v3=True)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry_referrers(tmp_path_factory: Folder) -> Iterator[registry.Registry]:
+    """olareg, which has the referrers API."""
+    with available(lambda: registry.olareg(tmp_path_factory.mktemp("olareg"))) as server:
         yield server
 
 
@@ -109,3 +127,44 @@ def chromium() -> str:
     """The path of a Chromium or Chrome."""
     with _skipping():
         return program("chromium", "apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an address; afterwards no page may have had an error or asked another host."""
+    contexts, problems = [], []
+
+    def open_(address: str, width: str = "desktop", complain: bool = True, **options: Any) -> Any:
+        context = browser.new_context(viewport=WIDTHS[width], **options)
+        contexts.append(context)
+        page = context.new_page()
+        if complain:
+            page.on(
+                "console",
+                lambda message: problems.append(message.text) if message.type in ("error", "warning") else None,
+            )
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if foreign(request.url) else None)
+        page.goto(address)
+        page.wait_for_selector("h1:visible, .empty:visible, [data-kind=down]")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def foreign(address: str) -> bool:
+    parts = urlsplit(address)
+    return parts.scheme not in ("file", "data") and parts.hostname != "127.0.0.1"

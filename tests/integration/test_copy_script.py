@@ -148,7 +148,7 @@ def test_copies_bit_for_bit_and_says_so_last(build: Build, tmp_path: Path, verif
     code, out = container.run(volume)
     assert (code, container.digest in out) == (0, True), out
     assert tree(volume) == AWKWARD
-    assert marker(volume) == {"model": container.digest, "files": 11, "bytes": 256 * 5000 + 9}
+    assert marker(volume) == {"model": container.digest, "version": "v1", "files": 11, "bytes": 256 * 5000 + 9}
     modes = {path.stat().st_mode & 0o777 for path in volume.rglob("*") if path.is_file() and not path.is_symlink()}
     assert modes == {0o644}
 
@@ -190,7 +190,7 @@ def test_an_older_model_makes_way(build: Build, tmp_path: Path) -> None:
     container = build(newer, name="newer")
     assert container.run(volume)[0] == 0
     assert tree(volume) == {**newer, "kept/cache": b"the server's own"}
-    assert marker(volume) == {"model": container.digest, "files": 6, "bytes": 7}
+    assert marker(volume) == {"model": container.digest, "version": "v1", "files": 6, "bytes": 7}
 
 
 def test_the_list_on_the_volume_is_not_trusted(build: Build, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_runs_from_its_own_folder_and_by_its_name(build: Build, tmp_path: Path) 
 @pytest.mark.parametrize("verify", ["size", "sha256"])
 def test_shellcheck_has_nothing_to_say(tmp_path: Path, verify: str) -> None:
     script = tmp_path / "copy.sh"
-    script.write_bytes(copy_script(Copy("/it's here", "/mnt/a b", verify), "sha256:" + "0" * 64, ()))
+    script.write_bytes(copy_script(Copy("/it's here", "/mnt/a b", verify), "sha256:" + "0" * 64, "v1", ()))
     done = subprocess.run(["shellcheck", "--shell=sh", script], capture_output=True, text=True, env={"PATH": _venv()})
     assert done.returncode == 0, done.stdout
 

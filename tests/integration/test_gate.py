@@ -271,3 +271,56 @@ def test_a_port_in_use_is_one_sentence(gate_url: str, tmp_path: Path) -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert ran.returncode == 5
     assert ran.stderr.count("\n") == 1 and "cannot be listened on" in ran.stderr
+
+
+def test_labels_that_come_late_say_when_the_model_is_stale(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    gate = s.folder.root / "models" / "mpg" / "gate.yaml"
+    gate.write_text(
+        gate.read_text() + "signals:\n- {name: live, type: labels, metric: mae, limit: 2, min_sample: 20}\n"
+    )
+
+    def post(path: str, **body: Any) -> requests.Response:
+        return requests.post(f"{s.url}/api/v1/{path}", json=body, timeout=5)
+
+    def stale() -> list[bool]:
+        found = requests.get(f"{s.url}/api/v1/models/mpg/signals", timeout=5)
+        return [each["stale"] for each in found.json()["signals"]]
+
+    ids = [f"r{number}" for number in range(30)]
+    predictions = [{"id": each, "prediction": 25.0, "version": "v1"} for each in ids]
+    assert post("models/mpg/predictions", predictions=predictions).json() == {"new": 30, "unknown": 0}
+    assert stale() == [False]
+    labels = [{"id": each, "truth": 20.0} for each in [*ids, "nobody-asked"]]
+    assert post("models/mpg/labels", labels=labels).json() == {"new": 31, "unknown": 1}
+    assert stale() == [True]
+    alert = {"status": "firing", "labels": {"alertname": "FarOff", "model": "mpg"}, "startsAt": "2026-01-01T00:00:00Z"}
+    assert post("alerts", version="4", status="firing", alerts=[alert]).json()["new"] == 1
+    assert stale() == [True, True]
+    assert s.stop() == 0
+    s.start()
+    assert stale() == [True, True]
+
+    for path, body in (
+        ("models/mpg/labels", {"labels": [{"id": "a\u0000", "truth": 1}]}),
+        ("models/mpg/labels", {"labels": [{"id": "a"}]}),
+        ("models/Mpg!/labels", {"labels": []}),
+        ("models/mpg/predictions", {"predictions": [{"id": "a", "prediction": 1}] * 1001}),
+    ):
+        assert post(path, **body).status_code == 422, (path, body)
+    assert requests.get(f"{s.url}/api/v1/models/unknown/signals", timeout=5).status_code == 404
+
+
+def test_a_rollouts_page_has_the_lineage_of_its_image(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    s.until("confirm-traffic-increase", 200)
+    digest = s.whole()["image"].partition("@")[2]
+    url, document = f"{s.url}/api/v1/lineage/{digest}", {"links": [{"kind": "data", "text": "dvc:1"}]}
+    assert requests.put(url, json=document, timeout=5).status_code == 204
+    assert s.whole()["lineage"] == document
+    assert requests.put(url, json={"long": "x" * 300_000}, timeout=5).status_code == 413
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"in": deep}
+    assert requests.put(url, json=deep, timeout=5).status_code == 422
+    assert s.whole()["lineage"] == document

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,7 @@ import pytest
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
 from tests.fakes import rollouts
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TYPES = {".css": "text/css", ".js": "text/javascript"}
-WIDTHS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 375, "height": 740}}
 HOSTILE = "<img src=x onerror=window.owned=1><script>window.owned=1</script>"
 
 
@@ -84,18 +72,6 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        missing = "no Chromium: apt-get install chromium"
-        pytest.fail(missing) if os.environ.get("MODELPACK_TESTS") == "all" else pytest.skip(missing)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     server = Gate()
@@ -105,37 +81,6 @@ def gate() -> Iterator[Gate]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens an address; afterwards no page may have had an error or asked another host."""
-    contexts, problems = [], []
-
-    def open_(address: str, width: str = "desktop", complain: bool = True, **options: Any) -> Any:
-        context = browser.new_context(viewport=WIDTHS[width], **options)
-        contexts.append(context)
-        page = context.new_page()
-        if complain:
-            page.on(
-                "console",
-                lambda message: problems.append(message.text) if message.type in ("error", "warning") else None,
-            )
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if foreign(request.url) else None)
-        page.goto(address)
-        page.wait_for_selector("h1:visible, .empty:visible, [data-kind=down]")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def foreign(address: str) -> bool:
-    parts = urlsplit(address)
-    return parts.scheme not in ("file", "data") and parts.hostname != "127.0.0.1"
 
 
 def text(page: Any, selector: str) -> str:
@@ -359,3 +304,30 @@ def test_nothing_else_can_be_decided(gate: Gate, open_page: Any, tmp_path: Path,
     gate.rollouts = {"r": rollout}
     page = open_page(f"{gate.url}/rollouts/r" if rollout else address.as_uri())
     assert not page.locator("text=Approve").is_visible()
+
+
+def test_the_chain_of_origin_is_shown_and_stays_text(gate: Gate, open_page: Any) -> None:
+    steps = [
+        {"kind": "data", "title": "dvc:3f2a", "state": "none", "facts": [["rows", "318"]], "links": []},
+        {
+            "kind": "run",
+            "title": HOSTILE,
+            "state": "good",
+            "facts": [[HOSTILE, HOSTILE], "not a pair"],
+            "links": [{"title": "notebook", "url": "https://runs.example.com/1.html"}, {"url": "javascript:owned=1"}],
+        },
+        "not a step",
+    ]
+    gate.rollouts["promoted"] = state("promoted", lineage={"steps": steps})
+    page = open_page(f"{gate.url}/rollouts/promoted", width="phone")
+    page.wait_for_selector(".lineage li")
+    assert [each.inner_text() for each in page.query_selector_all(".lineage li b")] == ["dvc:3f2a", HOSTILE]
+    assert [each.get_attribute("href") for each in page.query_selector_all(".lineage a")] == [
+        "https://runs.example.com/1.html"
+    ]
+    assert not page.evaluate("window.owned") and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for none in (None, {}, {"steps": "x"}):
+        gate.rollouts["promoted"] = state("promoted", lineage=none)
+        page.reload()
+        page.wait_for_selector(".checks")
+        assert page.query_selector_all(".lineage li") == []

@@ -1,7 +1,7 @@
 "use strict";
 // One rollout: what it is, how it goes, what it waits for; then the timeline, the checks and the log.
 (function (modelpack) {
-  const { el, say, attribute, badge, digest, fact, timeChart, checkCard, words } = modelpack;
+  const { el, say, attribute, badge, digest, fact, timeChart, checkCard, lineageCard, words } = modelpack;
   const { known, clock, count, duration, moment, image } = words;
 
   // The latest moment the rollout knows of; a running one goes on until now.
@@ -154,8 +154,8 @@
     const hero = el("section", { class: "card hero" }, el("div", { class: "title" }, el("div", {}, place, name), line.node),
       el("div", { class: "verdict", "aria-live": "polite" }, mark.node, el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report) : null);
     const plot = el("div", { class: "plot" }), story = el("ol", { class: "story" }), chart = timeChart(plot);
-    const cards = el("div", { class: "checks" }), events = log(), promise = el("p", { class: "promise" });
-    main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), cards, promise, events.node);
+    const cards = el("div", { class: "checks" }), origin = lineageCard(), events = log(), promise = el("p", { class: "promise" });
+    main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), cards, promise, origin.node, events.node);
     const made = new Map();
     let told = "";
 
@@ -218,6 +218,7 @@
       timeline(rollout, end, marks(rollout));
       checks(rollout, end);
       say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all comparison checks together.`);
+      origin.update(rollout);
       events.update(rollout);
       if (asked) asked.update(rollout);
       document.title = `${word}: ${rollout.model} ${primary.version} → ${canary.version}`;

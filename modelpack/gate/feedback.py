@@ -1,0 +1,170 @@
+"""What comes back from serving: predictions, the true values that follow them days later, alerts; and lineage.
+
+Kept in the gate's database, bounded: the newest `MOST` predictions of a model, for `KEPT` seconds at most.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from modelpack.gate.signals import Drift, Labels, Seen, Signal, Value, judge
+from modelpack.gate.store import Store
+
+MOST = 20_000
+KEPT = 90 * 86400.0
+MOST_ALERTS = 100
+_meta = sa.MetaData()
+_predictions = sa.Table(
+    "predictions",
+    _meta,
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "id")),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("t", sa.Float, nullable=False, index=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+_labels = sa.Table(
+    "labels",
+    _meta,
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "id")),
+    sa.Column("t", sa.Float, nullable=False, index=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+_stale = sa.Table(
+    "stale",
+    _meta,
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "kind", "name")),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+)
+_lineage = sa.Table(
+    "lineage",
+    _meta,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("document", sa.String, nullable=False),
+)
+
+
+class Feedback:
+    """The gate's memory of what it is told beside Flagger's calls. Safe to use from several threads."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        with store.transaction() as connection:
+            _meta.create_all(connection)
+
+    def add_predictions(self, model: str, found: Iterable[tuple[str, str, Value]]) -> int:
+        """Keep (id, version, prediction); gives how many are new. The first prediction of an id stands: a retry sends
+        it again."""
+        now = self._clock()
+        with self._store.transaction() as connection:
+            ids = {each: (version, value) for each, version, value in found}
+            known = _known(connection, _predictions, model, list(ids))
+            new = [
+                {"model": model, "id": each, "version": version, "t": now, "value": json.dumps(value)}
+                for each, (version, value) in ids.items()
+                if each not in known
+            ]
+            if new:
+                connection.execute(_predictions.insert(), new)
+                for table in (_predictions, _labels):
+                    _prune(connection, table, model, now)
+        return len(new)
+
+    def add_labels(self, model: str, found: Mapping[str, Value]) -> tuple[int, int]:
+        """Keep the truth by id; gives how many are new, and for how many no prediction is known yet.
+
+        One that comes again replaces what was said before; one that comes before its prediction waits for it.
+        """
+        now, ids = self._clock(), list(found)
+        with self._store.transaction() as connection:
+            known = _known(connection, _labels, model, ids)
+            for each in known:
+                here = (_labels.c.model == model) & (_labels.c.id == each)
+                connection.execute(_labels.update().where(here).values(value=json.dumps(found[each])))
+            new = [each for each in ids if each not in known]
+            if new:
+                rows = [{"model": model, "id": each, "t": now, "value": json.dumps(found[each])} for each in new]
+                connection.execute(_labels.insert(), rows)
+                _prune(connection, _labels, model, now)
+            return len(new), len(set(ids) - _known(connection, _predictions, model, ids))
+
+    def seen(self, model: str) -> list[Seen]:
+        """A model's predictions, oldest first, with their labels where there are any."""
+        both = (_labels.c.model == _predictions.c.model) & (_labels.c.id == _predictions.c.id)
+        query = (
+            sa.select(_predictions.c.t, _predictions.c.version, _predictions.c.value, _labels.c.value)
+            .select_from(_predictions.outerjoin(_labels, both))
+            .where(_predictions.c.model == model)
+            .order_by(_predictions.c.t)
+        )
+        with self._store.transaction() as connection:
+            rows: Sequence[Any] = connection.execute(query).all()
+        return [
+            Seen(t, version, json.loads(value), None if truth is None else json.loads(truth))
+            for t, version, value, truth in rows
+        ]
+
+    def set_alert(self, model: str, name: str, reason: str, *, firing: bool) -> None:
+        """An alert starts or ends; of one model at most `MOST_ALERTS` are kept."""
+        with self._store.transaction() as connection:
+            _remember(connection, model, "alert", name, self._clock() if firing else None, reason)
+
+    def signals(self, model: str, specs: Sequence[Labels | Drift]) -> list[dict[str, Any]]:
+        """Each signal with `since`, in unix seconds: when it began to call for a new model, null while it does not."""
+        now, seen = self._clock(), self.seen(model) if specs else []
+        found = [judge(each, seen, now) for each in specs]
+        with self._store.transaction() as connection:
+            for each in found:
+                _remember(connection, model, each.kind, each.name, now if each.stale else None, each.reason)
+            rows = connection.execute(_stale.select().where(_stale.c.model == model)).all()
+        since = {(row.kind, row.name): row.since for row in rows}
+        named = {(each.kind, each.name) for each in found}
+        alerts = [Signal(row.name, "alert", True, row.reason) for row in rows if row.kind == "alert"]
+        return [
+            {**vars(each), "since": since.get((each.kind, each.name))}
+            for each in (*found, *alerts)
+            if each.kind == "alert" or (each.kind, each.name) in named
+        ]
+
+    def put_lineage(self, digest: str, document: Any) -> None:
+        """Keep what is known of an image's origin; a later document replaces an earlier one."""
+        with self._store.transaction() as connection:
+            connection.execute(_lineage.delete().where(_lineage.c.digest == digest))
+            connection.execute(_lineage.insert().values(digest=digest, document=json.dumps(document)))
+
+    def lineage(self, digest: str) -> Any:
+        """What is known of an image's origin, None if nothing."""
+        with self._store.transaction() as connection:
+            text = connection.scalar(sa.select(_lineage.c.document).where(_lineage.c.digest == digest))
+        return None if text is None else json.loads(text)
+
+
+def _known(connection: sa.Connection, table: sa.Table, model: str, ids: Sequence[str]) -> set[str]:
+    query = sa.select(table.c.id).where(table.c.model == model, table.c.id.in_(ids))
+    return set(connection.scalars(query))
+
+
+def _prune(connection: sa.Connection, table: sa.Table, model: str, now: float) -> None:
+    ours = table.c.model == model
+    newest = sa.select(table.c.t).where(ours).order_by(table.c.t.desc()).offset(MOST).limit(1).scalar_subquery()
+    connection.execute(table.delete().where(ours, (table.c.t < now - KEPT) | (table.c.t <= newest)))
+
+
+def _remember(
+    connection: sa.Connection, model: str, kind: str, name: str, since: float | None, reason: str
+) -> None:  # fmt: skip
+    here = (_stale.c.model == model) & (_stale.c.kind == kind) & (_stale.c.name == name)
+    if since is None:
+        connection.execute(_stale.delete().where(here))
+        return
+    count = sa.select(sa.func.count()).where(_stale.c.model == model, _stale.c.kind == kind)
+    if not connection.execute(_stale.update().where(here).values(reason=reason)).rowcount and (
+        (connection.scalar(count) or 0) < MOST_ALERTS
+    ):
+        connection.execute(_stale.insert().values(model=model, kind=kind, name=name, since=since, reason=reason))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelpack.gate import feedback as room
+from modelpack.gate.feedback import Feedback
+from modelpack.gate.signals import Labels
+from modelpack.gate.store import Store
+
+SPEC = Labels("live", "mae", limit=1.0, min_sample=20, window=1e6)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def feedback(tmp_path: Path, clock: Clock) -> Iterator[Feedback]:
+    store = Store.in_file(tmp_path / "gate.sqlite")
+    yield Feedback(store, clock)
+    store.close()
+
+
+def test_labels_join_predictions_however_late_and_in_whatever_order(feedback: Feedback, clock: Clock) -> None:
+    assert feedback.add_labels("mpg", {"a": 20.0}) == (1, 1)  # before its prediction
+    assert feedback.add_predictions("mpg", [("a", "v2", 21.0), ("b", "v2", 30.0)]) == 2
+    clock.now += 86400
+    assert feedback.add_labels("mpg", {"b": 31.0, "c": 1.0}) == (2, 1)
+    assert [(each.prediction, each.truth) for each in feedback.seen("mpg")] == [(21.0, 20.0), (30.0, 31.0)]
+    assert feedback.seen("other") == []
+
+
+def test_a_repeated_prediction_changes_nothing_and_a_repeated_label_corrects(feedback: Feedback) -> None:
+    feedback.add_predictions("mpg", [("a", "v2", 21.0)])
+    assert feedback.add_predictions("mpg", [("a", "v3", 99.0), ("a", "v3", 98.0)]) == 0
+    feedback.add_labels("mpg", {"a": 20.0})
+    assert feedback.add_labels("mpg", {"a": 22.0}) == (0, 0)
+    assert [(each.version, each.prediction, each.truth) for each in feedback.seen("mpg")] == [("v2", 21.0, 22.0)]
+
+
+def test_a_signal_says_since_when_it_calls(feedback: Feedback, clock: Clock) -> None:
+    ids = [f"r{number}" for number in range(30)]
+    feedback.add_predictions("mpg", [(each, "v2", 25.0) for each in ids])
+    feedback.add_labels("mpg", dict.fromkeys(ids, 20.0))
+    first = feedback.signals("mpg", [SPEC])[0]
+    clock.now += 50
+    again = feedback.signals("mpg", [SPEC])[0]
+    assert first["stale"] and first["since"] == again["since"] == 1000.0 and first["version"] == "v2"
+    feedback.add_labels("mpg", dict.fromkeys(ids, 25.0))
+    assert feedback.signals("mpg", [SPEC])[0]["since"] is None
+    feedback.add_labels("mpg", dict.fromkeys(ids, 20.0))
+    clock.now += 50
+    assert feedback.signals("mpg", [SPEC])[0]["since"] == 1100.0  # a new episode
+    assert feedback.signals("mpg", []) == []  # what gate.yaml no longer names
+
+
+def test_an_alert_calls_while_it_fires(feedback: Feedback, clock: Clock) -> None:
+    feedback.set_alert("mpg", "PredictionsFarOff", "mean 3 above", firing=True)
+    clock.now += 10
+    feedback.set_alert("mpg", "PredictionsFarOff", "mean 4 above", firing=True)
+    found = feedback.signals("mpg", [])
+    assert [(each["kind"], each["name"], each["since"], each["reason"]) for each in found] == [
+        ("alert", "PredictionsFarOff", 1000.0, "mean 4 above")
+    ]
+    feedback.set_alert("mpg", "PredictionsFarOff", "", firing=False)
+    assert feedback.signals("mpg", []) == []
+    for number in range(room.MOST_ALERTS + 5):
+        feedback.set_alert("mpg", f"a{number}", "x", firing=True)
+    assert len(feedback.signals("mpg", [])) == room.MOST_ALERTS
+
+
+def test_what_is_kept_is_bounded(feedback: Feedback, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST", 10)
+    for number in range(15):
+        clock.now += 1
+        feedback.add_predictions("mpg", [(f"r{number}", "v2", 1.0)])
+        feedback.add_labels("mpg", {f"r{number}": 1.0})
+    assert [each.t for each in feedback.seen("mpg")] == [1006.0 + number for number in range(10)]
+    clock.now += room.KEPT + 100
+    feedback.add_predictions("mpg", [("new", "v2", 1.0)])
+    assert len(feedback.seen("mpg")) == 1
+
+
+def test_lineage_is_kept_by_digest(feedback: Feedback) -> None:
+    feedback.put_lineage("sha256:1", {"links": [1]})
+    feedback.put_lineage("sha256:1", {"links": [2]})
+    assert feedback.lineage("sha256:1") == {"links": [2]} and feedback.lineage("sha256:2") is None
