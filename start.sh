@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
     cat <<'USAGE'
-usage: ./start.sh [--keep]
+usage: ./start.sh [--train] [--keep]
        ./start.sh --cluster ...    the same on a Kubernetes cluster; ./start.sh --cluster --help says more
        ./start.sh --down ...       removes what --cluster put there
 
@@ -13,19 +13,23 @@ Trains four versions of a fuel economy model, packages each as a model container
 and rehearses each rollout with real traffic through a real Envoy: v2 is promoted, v3 is stopped by the golden set, v4
 under traffic; after each failure Git is reverted. Needs Python 3.10 or later, git, and PyPI the first time.
 
+  --train  the loop before the rollout instead: new data is committed, the reconciler trains a notebook on it, checks the
+           data, holds the candidate against what serves, and names it in Git if it passed; v2 is promoted, a version
+           of broken data and one that is worse are not even proposed
   --keep   leave the page up when done; the next run, or the command it prints, stops it
 
-Everything it makes is below .venv/ and var/example/ (var/cluster/ with --cluster).
+Everything it makes is below .venv/ and var/example/ (var/training/ with --train, var/cluster/ with --cluster).
 USAGE
 }
 
 KEEP=
 WHERE=example
 case ${1:-} in --cluster | --down) WHERE=cluster ;; esac
-if [ "$WHERE" = example ]; then
+if [ "$WHERE" != cluster ]; then
     for word in "$@"; do
         case $word in
             --keep) KEEP=yes ;;
+            --train) WHERE=training ;;
             -h | --help) usage; exit 0 ;;
             *) echo "start.sh: unknown word $word" >&2; usage >&2; exit 2 ;;
         esac
@@ -152,10 +156,15 @@ await_gate() { # sets URL
 
 # rollout VERSION EXPECTED-EXIT-CODE WORDS...: commit the version, rehearse it, insist on how it ends.
 rollout() {
-    local version=$1 expected=$2 code=0
+    local version=$1 expected=$2
     shift 2
     say "$version: $*"
     run modelpack bump "$IMAGE:$version" --repo "$ORIGIN" --branch main
+    rehearse "$version" "$expected"
+}
+
+rehearse() { # VERSION EXPECTED-EXIT-CODE: of what Git names
+    local version=$1 expected=$2 code=0
     run modelpack rehearse --repo "$ORIGIN" --branch main --state "$CLUSTER" --gate "$URL" \
         --traffic model-images/mpg/traffic.jsonl --rate "$RATE" --speed "$SPEED" --report "$REPORTS/$version" --timeout 120 || code=$?
     [ "$code" = "$expected" ] || die "$version ended with exit code $code, expected was $expected (logs: $EXAMPLE)"
@@ -190,10 +199,16 @@ if [ "$WHERE" = cluster ]; then
     exit 0
 fi
 
-install start rehearse
+if [ "$WHERE" = training ]; then install train rehearse,train; else install start rehearse; fi
 end_earlier_gate
 rm -rf "${EXAMPLE:?}"
 mkdir -p "$EXAMPLE"
+
+if [ "$WHERE" = training ]; then
+    . model-images/training.sh
+    train_job
+    exit 0
+fi
 
 start_gate # gets ready meanwhile
 make_repository

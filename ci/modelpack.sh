@@ -6,7 +6,7 @@
 #   ci/modelpack.sh rehearse [REF...]   a rollout of each on this machine, from what Git names now; leaves reports
 #   ci/modelpack.sh comment [REPORT...] write the reports into the pull request that the pipeline runs for
 #   ci/modelpack.sh bump [REF...]       name them in Git
-#   ci/modelpack.sh train [NOTEBOOK...] start the training of the notebooks that the push changed
+#   ci/modelpack.sh train [NOTEBOOK...] train the models whose notebooks the push changed, and follow it
 #
 # Without words package takes what changed, rehearse and bump what was packaged, comment what was rehearsed.
 #
@@ -17,7 +17,8 @@
 #   MODELPACK_PR       true: bump by a pull request        MODELPACK_PR_NUMBER  whom to comment [the pipeline's]
 #   MODELPACK_SPEED    divides a rehearsal's intervals [1] MODELPACK_OUT   what is left for later jobs [modelpack-ci]
 #   MODELPACK_REFS     a line each, MODELPACK_REPORT a report in JSON each: what an earlier job left
-#   MODELPACK_TRAIN    the training's command in sh, the notebook is its $1 [modelpack train]
+#   MODELPACK_TRAIN    the training's command in sh, the notebook is its $1 [modelpack train MODEL]
+#   MODELPACK_KUBECONFIG  train: a kubeconfig, or its file, for the cluster in which the training runs
 #   MODELPACK_REGISTRY, MODELPACK_REGISTRY_USER, MODELPACK_REGISTRY_PASSWORD  a login [docker's own]
 #
 # Exit codes are modelpack's: 2 usage, 3 not found, 4 refused, 5 try again, 6 integrity, 7 rolled back, 8 no verdict.
@@ -108,6 +109,19 @@ git_login() {
     # shellcheck disable=SC2016 # git's shell reads the variable
     helper='!f() { if [ "$1" = get ]; then printf "username=oauth2\npassword=%s\n" "$GITLAB_TOKEN"; fi; }; f'
     export GIT_CONFIG_COUNT="$((at + 1))" "GIT_CONFIG_KEY_$at=credential.$CI_SERVER_URL.helper" "GIT_CONFIG_VALUE_$at=$helper"
+}
+
+# The cluster's login in a file of this run alone, which goes with it.
+kube_login() {
+    [ -n "${MODELPACK_KUBECONFIG:-}" ] || return 0
+    if [ -f "$MODELPACK_KUBECONFIG" ]; then # GitLab's variables of type file
+        KUBECONFIG=$MODELPACK_KUBECONFIG
+    else
+        KUBECONFIG=$scratch/kubeconfig
+        (umask 077 && printf '%s\n' "$MODELPACK_KUBECONFIG" >"$KUBECONFIG")
+    fi
+    unset MODELPACK_KUBECONFIG
+    export KUBECONFIG
 }
 
 # --- the steps
@@ -232,6 +246,9 @@ bump() {
 }
 
 train() {
+    registry_login
+    kube_login
+    : >"$scratch/trained"
     if [ $# -gt 0 ]; then
         for notebook; do train_one "$notebook"; done
         return
@@ -250,16 +267,25 @@ train() {
 }
 
 train_one() {
-    case $1 in /*) set -- "$1" ;; *) set -- "./$1" ;; esac
+    case $1 in /*) set -- "$1" ;; *) set -- "./${1#./}" ;; esac
     [ -f "$1" ] || fail 3 "$1: there is no such notebook"
-    say "training of $1"
     if [ -n "${MODELPACK_TRAIN:-}" ]; then
+        say "training of $1"
         sh -euc "$MODELPACK_TRAIN" modelpack-train "$1" </dev/null
-    elif modelpack train --help >/dev/null 2>&1; then
-        modelpack train -- "$1" </dev/null
-    else
-        fail 3 "nothing to train with: this modelpack has no command train; set MODELPACK_TRAIN to a command"
+        return
     fi
+    model=${1#./model-images/}
+    model=${model%%/*}
+    case $model in *[!a-z0-9-]* | -* | '') model=. ;; esac
+    if [ ! -f "model-images/$model/training.yaml" ]; then
+        say "$1: belongs to no model with a training.yaml, so it is not trained"
+        return
+    fi
+    # several notebooks of one model are one training
+    if grep -qxF -e "$model" "$scratch/trained"; then return; fi
+    printf '%s\n' "$model" >>"$scratch/trained"
+    say "training of $model"
+    modelpack train --repo "$repo" --branch "$branch" --wait -- "$model" </dev/null
 }
 
 # --- which one

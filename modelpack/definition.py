@@ -23,6 +23,7 @@ _BARE = r"[^<>\s\x00-\x1f\x7f-\x9f]{1,200}"
 AUTHOR = re.compile(rf"(?=[^\w<]*\w)([^<>\x00-\x1f\x7f-\x9f\u2028\u2029]{{1,200}}) <({_BARE}@{_BARE})>")
 """A commit's author: name and address."""
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}")  # a tag of 128 less the suffix -modelpack
+_ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ def check_version(version: str) -> str:
             f"use letters, digits, dot, dash and underscore, like v2; 118 at most, {MODELPACK_SUFFIX} not last",
         )
     return version
+
+
+def order(version: str) -> tuple[int, ...] | None:
+    """What versions are compared by; None unless it is dotted numbers with an optional v."""
+    match = _ORDERED.fullmatch(version)
+    return tuple(int(part) for part in match[1].split(".")) if match else None
 
 
 def load(path: Path) -> Definition:

@@ -8,7 +8,8 @@ not in this tree is a bug and exits with 1.
     ├── InputError           2  wrong usage or input: bad YAML, a reference that is none
     ├── NotFoundError        3  a file, model, tag or target that is not there
     ├── RefusedError         4  rejected model, unsafe content
-    │   └── ProtectedError   4  a protected branch, or a hook of the server
+    │   ├── ProtectedError   4  a protected branch, or a hook of the server
+    │   └── DeclinedError    4  a person decided otherwise
     ├── RemoteError          5  a registry, Git server, gate or disk failed: try again
     ├── IntegrityError       6  bytes are not what their digest says
     │   └── SourceChangedError  6  the model changed while it was read
@@ -60,6 +61,10 @@ class RefusedError(ModelpackError):
 
 class ProtectedError(RefusedError):
     """The server refused a push to a branch; another branch and a pull request may pass."""
+
+
+class DeclinedError(RefusedError):
+    """A person closed the same proposal, or a newer one is open."""
 
 
 class RemoteError(ModelpackError):

@@ -5,6 +5,7 @@ Sources: OCI image specification 1.1 (descriptor.md, manifest.md, image-index.md
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -25,6 +26,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MODEL_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
 MODEL_CONFIG = "application/vnd.cncf.model.config.v1+json"
 MODEL_LAYER = "application/vnd.cncf.model.weight.v1.tar"
+EMPTY = "application/vnd.oci.empty.v1+json"
 
 ANNOTATION_MODEL_DIGEST = "dev.modelpack.model.digest"
 ANNOTATION_MODEL_NAME = "dev.modelpack.model.name"
@@ -81,7 +83,8 @@ class Platform:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """Points at a blob or manifest. `size` is in bytes."""
+    """Points at a blob or manifest. `size` is in bytes; `data` are the very bytes where they are small enough to travel
+    with it, b"" where they have to be read."""
 
     media_type: str
     digest: str
@@ -89,6 +92,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     platform: Platform | None = None
     artifact_type: str = ""
+    data: bytes = b""
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -98,6 +102,8 @@ class Descriptor:
             value["artifactType"] = self.artifact_type
         if self.platform:
             value["platform"] = self.platform.to_json()
+        if self.data:
+            value["data"] = base64.b64encode(self.data).decode()
         return value
 
     @classmethod
@@ -106,6 +112,9 @@ class Descriptor:
         platform, digest, size = value.get("platform"), str(value["digest"]), value["size"]
         if not is_digest(digest) or type(size) is not int or size < 0:
             raise ValueError(digest)  # followed as it is, a tag in the place of a digest would go unverified
+        data = base64.b64decode(value.get("data") or b"", validate=True)
+        if data and digest_of(data) != digest:
+            raise ValueError(digest)
         return cls(
             media_type=str(value["mediaType"]),
             digest=digest,
@@ -114,7 +123,8 @@ class Descriptor:
             platform=Platform(platform["os"], platform["architecture"], platform.get("variant", ""))
             if platform
             else None,
-            artifact_type=value.get("artifactType", ""),
+            artifact_type=str(value.get("artifactType") or ""),
+            data=data,
         )
 
 
@@ -168,6 +178,15 @@ class Manifest:
     @cached_property
     def layers(self) -> tuple[Descriptor, ...]:
         return self._descriptors("layers")
+
+    @cached_property
+    def subject(self) -> Descriptor | None:
+        """What this refers to, None for most; raises IntegrityError for a subject that is no descriptor."""
+        try:
+            value = self._parsed.get("subject")
+            return Descriptor.from_json(value) if value is not None else None
+        except NOT_A_DESCRIPTOR as error:
+            raise IntegrityError(self.digest, "the manifest's subject is not a descriptor") from error
 
     @cached_property
     def manifests(self) -> tuple[Descriptor, ...]:

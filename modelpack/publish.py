@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -28,6 +25,7 @@ from modelpack.image import Base, ModelLayer, assemble, base_host_busybox, bases
 from modelpack.reference import Reference
 from modelpack.registry import LayoutRepository, Repository, Via, open_repository
 from modelpack.registry.archive import write_archive
+from modelpack.registry.parallel import on_each
 from modelpack.source import open_source
 from modelpack.store import Record, Store
 
@@ -35,8 +33,6 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 
 LAYERS_AT_A_TIME = 4
-_FAREWELL = 2.0
-"""Seconds that layers have to clean up after a failure or Ctrl-C: a registry that hangs would keep them for minutes."""
 
 
 @dataclass(frozen=True)
@@ -255,33 +251,4 @@ class _Watched:
 
 def _on_each(layers: Sequence[oci.Layer], work: Callable[[oci.Layer], T], progress: Progress) -> list[T]:
     """Do the work on several layers at a time, in order; the first error, or Ctrl-C, stops the others and is raised."""
-    stop = Event()
-    waiting: deque[tuple[Future[T], oci.Layer]] = deque((Future(), layer) for layer in layers)
-    results = [each for each, _ in waiting]
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                future, layer = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                future.set_result(work(_Watched(layer, progress, stop)))
-            except BaseException as error:  # raised below, in the thread that waits
-                future.set_exception(error)
-
-    # not a ThreadPoolExecutor: the process could not end before a thread that waits for a registry does
-    threads = [Thread(target=run, daemon=True) for _ in range(min(LAYERS_AT_A_TIME, len(layers)))]
-    for thread in threads:
-        thread.start()
-    try:
-        done, _ = wait(results, return_when=FIRST_EXCEPTION)
-        failed = [error for each in done if (error := each.exception())]
-        if failed:
-            raise failed[0]
-    finally:
-        stop.set()
-        end = time.monotonic() + _FAREWELL
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
-    return [each.result() for each in results]
+    return on_each(layers, lambda layer, stop: work(_Watched(layer, progress, stop)), LAYERS_AT_A_TIME)

@@ -27,7 +27,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 
-NAME = "mpg"
+NAME = os.environ.get("MODEL_NAME", "mpg")  # digits/serve.py serves another model by this server
 NUMBERS = (
     "cylinders",
     "displacement",
@@ -43,12 +43,12 @@ BATCH = 500  # predictions told at once
 WAITING = 10_000  # predictions that wait to be told: what is more is counted and dropped
 MOST_LABELS = 500
 
-REQUESTS = Counter("mpg_requests", "Predict requests by status code.", ["code"])
+REQUESTS = Counter(f"{NAME}_requests", "Predict requests by status code.", ["code"])
 SECONDS = Histogram(
-    "mpg_request_seconds", "Time to answer a predict request.", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
+    f"{NAME}_request_seconds", "Time to answer a predict request.", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
 )
-UNTOLD = Counter("mpg_untold_predictions", "Predictions that the gate was not told of.")
-PREDICTIONS = Histogram("mpg_prediction", "Predicted miles per gallon.", buckets=range(5, 55, 5))
+UNTOLD = Counter(f"{NAME}_untold_predictions", "Predictions that the gate was not told of.")
+PREDICTIONS = Histogram(f"{NAME}_prediction", "Predicted miles per gallon.", buckets=range(5, 55, 5))
 
 
 class Model:

@@ -36,6 +36,24 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rehearse": ("modelpack.cli.rehearse", "rehearse", "Run a rollout on this machine, gate and traffic included."),
     "status": ("modelpack.cli.status", "status", "Look at a rollout: versions, checks, and what comes next."),
     "gate": ("modelpack.cli.gate", "gate", "The metrics checker that Flagger asks: serve it, approve, reject."),
+    "train": ("modelpack.cli.train", "train", "Start a training run, and follow it."),
+    "runs": ("modelpack.cli.train", "runs", "List training runs; show, cancel or read one."),
+    "step": ("modelpack.cli.train", "step", "One step of a training run, as pipelines call it."),
+    "experiment": (
+        "modelpack.cli.experiment",
+        "experiment",
+        "Hold the experimental pipeline against the one in production.",
+    ),
+    "validate": ("modelpack.cli.data", "validate", "Check a table against its schema and the data before it."),
+    "evaluate": ("modelpack.cli.quality", "evaluate", "Hold a candidate's predictions against the current model's."),
+    "data": ("modelpack.cli.data", "data", "Training data by version: show, fetch, add."),
+    "notebook": ("modelpack.cli.notebook", "notebook", "Run a notebook with parameters, and keep it as HTML."),
+    "compile": ("modelpack.cli.notebook", "compile_", "Make a pipeline from a tagged notebook."),
+    "operator": ("modelpack.cli.operator", "operator", "Watch ModelSync objects in a cluster, and start their runs."),
+    "list": ("modelpack.cli.lineage", "list_", "A model's versions in the registry, and how good they are."),
+    "lineage": ("modelpack.cli.lineage", "lineage", "From the data to the promotion: one version's whole chain."),
+    "reconcile": ("modelpack.cli.reconcile", "reconcile", "Train what is stale, propose what is better, in rounds."),
+    "needs-sync": ("modelpack.cli.reconcile", "needs_sync", "Answer over HTTP whether a model needs a run or a bump."),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,19 @@ def emit(value: dict[str, Any], text: str, as_json: bool) -> None:
         raise
     except OSError as error:
         raise RemoteError("standard output", f"cannot be written: {error.strerror}") from error
+
+
+def table(rows: Iterable[Sequence[str]], *, title: Sequence[str] = ()) -> str:
+    """Columns side by side; those that are empty in every row are left out. What comes from others is made harmless."""
+    from modelpack.gitops.commit import one_line
+
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    kept = [number for number, column in enumerate(zip(*cells, strict=True)) if any(column)]
+    if title and cells:
+        cells.insert(0, [*title])
+    widths = [max(len(row[number]) for row in cells) for number in kept]
+    lines = [[row[number].ljust(width) for number, width in zip(kept, widths, strict=True)] for row in cells]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def human(size: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from modelpack.cli.options import (
     emit,
     json_option,
     repo_option,
+    table,
     via_option,
 )
 from modelpack.errors import InconclusiveError, InputError, ModelpackError
@@ -200,7 +201,7 @@ def rejected(model: str, repo: str, branch: str, as_json: bool) -> None:
         for name, each in found
     ]
     value = {"rejected": [{**vars(entry), "name": name} for name, entry in found]}
-    emit(value, _table(rows) or "nothing is rejected", as_json)
+    emit(value, table(rows) or "nothing is rejected", as_json)
 
 
 @click.command()
@@ -228,7 +229,7 @@ def history(model: str, environment: str, limit: int, repo: str, branch: str, as
 
     with gitops.open_repository(repo, branch) as repository:
         entries = past(repository, model, environment, limit)
-    emit({"model": model, "entries": [_entry(each) for each in entries]}, _table(map(_row, entries)), as_json)
+    emit({"model": model, "entries": [_entry(each) for each in entries]}, table(map(_row, entries)), as_json)
 
 
 def _wanted(reference: Reference, via: Via) -> gitops.Wanted:
@@ -285,14 +286,3 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 def _when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    """Columns side by side; those that are empty in every row are left out. What comes from Git is made harmless."""
-    from modelpack.gitops.commit import one_line
-
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    kept = [column for column in zip(*cells, strict=True) if any(column)]
-    widths = [max(map(len, column)) for column in kept]
-    padded = [[cell.ljust(width) for cell in column] for column, width in zip(kept, widths, strict=True)]
-    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))

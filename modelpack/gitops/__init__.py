@@ -3,6 +3,7 @@
 In: a branch of a repository, and what is wanted. Out: one commit on the branch's tip, or an error and nothing.
 """
 
+from modelpack.definition import order
 from modelpack.gitops.bump import bump, check_rejected, propose_bump
 from modelpack.gitops.change import (
     ANNOTATION_ROLLBACK,
@@ -13,7 +14,6 @@ from modelpack.gitops.change import (
     digest_of,
     land,
     make,
-    order,
     step,
     targets_of,
     version_of,

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelpack import yamledit
+from modelpack.definition import order
 from modelpack.errors import ModelpackError
-from modelpack.gitops.change import Draft, digest_of, order, version_of
+from modelpack.gitops.change import Draft, digest_of, version_of
 from modelpack.gitops.models import Model, rejected
 from modelpack.gitops.place import whole
 from modelpack.gitops.repository import Repository

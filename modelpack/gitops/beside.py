@@ -13,8 +13,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import Final
 
+from modelpack.definition import order
 from modelpack.errors import InputError, ModelpackError, RefusedError, RemoteError
-from modelpack.gitops.change import Change, make, order, version_of
+from modelpack.gitops.change import Change, make, version_of
 from modelpack.gitops.commit import Style
 from modelpack.gitops.repository import Repository
 from modelpack.gitops.side import Side

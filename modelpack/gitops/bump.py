@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from modelpack.definition import DEFAULT_BASE, CommitStyle, Copy, Definition
+from modelpack.definition import DEFAULT_BASE, CommitStyle, Copy, Definition, order
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gitops import log
 from modelpack.gitops.automation import resume
@@ -18,7 +18,6 @@ from modelpack.gitops.change import (
     digest_of,
     images,
     land,
-    order,
     subject,
     targets_of,
     version_of,

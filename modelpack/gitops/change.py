@@ -27,7 +27,6 @@ ANNOTATION_ROLLBACK = "modelpack.dev/rollback"
 PATIENCE_SECONDS = 300.0
 """For how long a change is made again when others push first: a hundred that start together need about a minute."""
 _LONGEST_WAIT = 30.0  # seconds
-_ORDERED = re.compile(r"v?(\d+(?:\.\d+)*)")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -183,12 +182,6 @@ def version_of(image: str) -> str:
     except InputError:
         return one_line(image)  # whatever stood in a file: a terminal obeys control characters
     return reference.tag or reference.digest[:19] or image
-
-
-def order(version: str) -> tuple[int, ...] | None:
-    """What versions are compared by; None unless it is dotted numbers with an optional v."""
-    match = _ORDERED.fullmatch(version)
-    return tuple(int(part) for part in match[1].split(".")) if match else None
 
 
 def digest_of(image: str) -> str:

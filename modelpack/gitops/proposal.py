@@ -16,8 +16,10 @@ from typing import Any, Final
 from modelpack import fetch
 from modelpack.errors import InputError, ModelpackError
 from modelpack.gitops.change import Change, digest_of, version_of
+from modelpack.gitops.evaluation import markdown as table
 from modelpack.gitops.report import markdown, plain
 from modelpack.oci import is_digest
+from modelpack.quality.evaluation import Evaluation as Judged
 from modelpack.reference import Reference
 from modelpack.registry import Via
 
@@ -109,13 +111,14 @@ def write(
     old: Evaluation | None = None,
     new: Evaluation | None = None,
     report: Report = NO_REPORT,
+    judged: Judged | None = None,
 ) -> Text:
-    """The words of one change of one model."""
+    """The words of one change of one model; `judged` is what the quality gate found of the new version."""
     import jinja2
 
     before, after = _side(change.old, old), _side(change.new, new)
     names = {"old": before["version"], "new": after["version"]}
-    judged = _image_of(report.value or {})
+    reported = _image_of(report.value or {})
     about = change.old if kind in (Kind.REVERT, Kind.REJECT) else change.new
     values = {
         "model": plain(change.model, 100),
@@ -124,8 +127,9 @@ def write(
         "new": after,
         "metrics": _within(_metrics(old or Evaluation(), new or Evaluation()), _ROOM_FOR_METRICS),
         "lineage": _within(_lineage(old or Evaluation(), new or Evaluation()), _ROOM_FOR_LINEAGE),
+        "table": table(judged) if judged else "",
         "report": markdown(report.value).replace("### ", "", 1).strip() if report.value else "",
-        "other": _image(judged) if digest_of(judged) not in ("", digest_of(about)) else "",
+        "other": _image(reported) if digest_of(reported) not in ("", digest_of(about)) else "",
         "link": report.link,
         "judged_in": plain(report.environment, 100),
         "after": kind.value.format(**names),

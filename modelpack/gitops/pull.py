@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from modelpack.definition import PullRequestStyle
-from modelpack.errors import ModelpackError, RefusedError
+from modelpack.errors import DeclinedError, ModelpackError, RefusedError
 from modelpack.forge.pull import Forge, Pull, State
 from modelpack.gitops.beside import PLAIN, Action, Propose, is_newer, lost_race, named_on, put, tries
 from modelpack.gitops.change import Change, digest_of, version_of
@@ -64,7 +64,7 @@ def decide(
 ) -> Step:
     """What to do on one branch; `pulls` are all that ever came from it, newest first, `named` the image it has now.
 
-    Raises RefusedError where a person closed the same proposal (`again` lifts that), and where an open pull request
+    Raises DeclinedError where a person closed the same proposal (`again` lifts that), and where an open pull request
     proposes a newer version.
     """
     standing = [each for each in pulls if each.state is State.OPEN]
@@ -74,7 +74,7 @@ def decide(
         there = next((each for each in known if is_newer(each, version_of(change.new))), "")
         if there:
             problem = f"pull request {here.number} proposes {there}, which is newer"
-            raise RefusedError(f"{change.model} {version_of(change.new)}", problem, f"merge or close it: {here.url}")
+            raise DeclinedError(f"{change.model} {version_of(change.new)}", problem, f"merge or close it: {here.url}")
         return Step(Action.APPEND if side and not side.ours else Action.REPLACE, here)
     if standing:
         return Step(Action.NEXT)  # it proposes to another branch
@@ -82,7 +82,7 @@ def decide(
     last = next((each for each in pulls if each.base == base and digest and proposed(each.body)[0] == digest), None)
     if last and last.state is State.CLOSED and not again:
         problem = f"pull request {last.number} proposed it, and was closed: {last.url}"
-        raise RefusedError(f"{change.model} {version_of(change.new)}", problem, "propose it once more with --again")
+        raise DeclinedError(f"{change.model} {version_of(change.new)}", problem, "propose it once more with --again")
     merged = side and side.tip in (each.head for each in pulls if each.state is State.MERGED)
     return Step(Action.REPLACE if side is None or side.ours or merged else Action.NEXT)
 
@@ -97,9 +97,13 @@ def open_pull(
     requested: PullRequestStyle = NO_WISHES,
     style: Style = PLAIN,
     again: bool = False,
+    furnished: str = "",
     dry_run: bool = False,
 ) -> Pulled:
     """Propose a change by pull request: open one, or bring the open one up to date.
+
+    `furnished` is the commit whose pull request has its labels, reviewers and auto-merge for certain: unchanged, it is
+    not asked for them again.
 
     Nothing is done where the base has what is wanted already, even if a pull request is open: it is the person's to
     close. Raises RefusedError as `decide` does, and RemoteError after TRIES lost races. Where the pull request stands
@@ -136,7 +140,8 @@ def open_pull(
             continue  # somebody was at it at the same time: look again
         moved = side is None or side.tip != commit
         action = "opened" if step.pull is None else "updated" if moved or said else "unchanged"
-        _furnish(forge, pull, requested, merge=step.action is not Action.APPEND)
+        if action != "unchanged" or commit != furnished:
+            _furnish(forge, pull, requested, merge=step.action is not Action.APPEND)
         return Pulled(change, action, text, name, commit, pull)
     raise lost_race(repository, branch)
 

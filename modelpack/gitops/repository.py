@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from modelpack.gitops.program import Git
 from modelpack.gitops.remote import LOCKED, Remote
 from modelpack.gitops.side import Side, own_mark, walk
 from modelpack.gitops.view import REGULAR, View
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Repository(View):
@@ -62,6 +65,15 @@ class Repository(View):
         other = copy.copy(self)
         other.tip = place.tip if isinstance(place, Side) else place
         return other
+
+    def at_commit(self, commit: str) -> Repository:
+        """The same, read at a commit of the branch's own past; raises NotFoundError for any other."""
+        if commit != self.tip:
+            if self._remote:
+                self._remote.deepen(self.branch)
+            if not _COMMIT.fullmatch(commit) or self._git.ask("merge-base", "--is-ancestor", commit, self.tip).code:
+                raise NotFoundError(commit, f"is no commit of {self.branch} in {self.place}")
+        return self.at(commit)
 
     # --- writing
 

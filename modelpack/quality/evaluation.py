@@ -10,23 +10,30 @@ REGRESSION = ("mae", "rmse", "r2")
 CLASSIFICATION = ("accuracy", "precision", "recall", "f1")  # of several classes: their plain mean
 METRICS = (*REGRESSION, *CLASSIFICATION)
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
+HELD_OUT, BENCHMARK, FOLDS = "held-out", "benchmark", "folds"  # what a row of the table was measured on
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a metric must keep: not worse than the current model's by more than `margin`, and `limit` at worst (a
-    ceiling where lower is better, else a floor), None for any."""
+    """What a metric must keep: shown to be at most `margin` worse than the current model's, and `limit` at worst (a
+    ceiling where lower is better, else a floor), None for any. `benchmark` is the limit on the benchmark's rows, None
+    for the same one. A margin of 0.0 asks for an improvement that chance does not explain."""
 
     metric: str
     margin: float = 0.0
     limit: float | None = None
+    benchmark: float | None = None
+
+    def limit_on(self, data: str) -> float | None:
+        return self.benchmark if data == BENCHMARK and self.benchmark is not None else self.limit
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `data` is "held-out" or "benchmark"; `group` is "" for all rows, else like `origin=usa` or
-    `class 3`; `n` counts rows; `low` and `high` bound the difference new - old. None: there is no current model, or too
-    few rows. `verdict` is "pass", "fail", or "" where nothing is asked of it; `reason` says what failed."""
+    """One line of the table. `data` is HELD_OUT, BENCHMARK or FOLDS; `group` is "" for all rows, else like
+    `origin=usa` or `class 3`; `n` counts rows, of a class those that are of it. `low` and `high` bound the difference
+    new - old. None: there is no current model, or too few rows. `verdict` is "pass", "fail", or "" where nothing is
+    asked of it; `reason` says what failed, or what was left out."""
 
     data: str
     group: str

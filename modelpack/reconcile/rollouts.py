@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -13,6 +15,7 @@ from modelpack.gitops.commit import one_line
 from modelpack.gitops.program import without_login
 
 _SECONDS = 30.0
+_MOST_SIGNALS = 100
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,17 @@ class Rollout:
     reason: str
     started: float
     ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the gate sees in a model that serves: an episode since `since` (unix seconds) if `stale`, of a version."""
+
+    name: str
+    stale: bool
+    reason: str
+    since: float
+    version: str
 
 
 class Gate:
@@ -63,12 +77,26 @@ class Gate:
         """All that the gate knows of a rollout: its JSON."""
         value = self._call("GET", f"/api/v1/rollouts/{rollout.id}")
         if not isinstance(value, dict):
-            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?")
+            raise self._no_gate()
         return value
 
     def page(self, rollout: Rollout) -> str:
         """The address of a rollout's page, without a login."""
         return f"{self._place}/rollouts/{rollout.id}"
+
+    def signals(self, model: str, namespace: str = "") -> tuple[Seen, ...]:
+        """What it sees in a model that serves in a namespace; none for a model that it does not know."""
+        where = {"params": {"namespace": namespace}} if namespace else {}
+        path = f"/api/v1/models/{quote(model, safe='')}/signals"
+        answer = self._call("GET", path, missing={"signals": []}, **where)
+        try:
+            return tuple(_seen(each) for each in answer["signals"][:_MOST_SIGNALS])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._no_gate() from error
+
+    def put_lineage(self, digest: str, document: Mapping[str, Any]) -> None:
+        """Give the gate an image's lineage, for the rollout's page."""
+        self._call("PUT", f"/api/v1/lineage/{quote(digest, safe=':')}", json=document)
 
     def settle(self, rollout: Rollout, note: str) -> None:
         """Tell the gate that a rollout needs nothing more."""
@@ -79,15 +107,22 @@ class Gate:
         try:
             return [_rollout(each) for each in answer["rollouts"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?") from error
+            raise self._no_gate() from error
 
-    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+    def _no_gate(self) -> RemoteError:
+        return RemoteError(self._place, "does not answer like a gate", "is this the gate's address?")
+
+    def _call(self, method: str, path: str, missing: Any = None, **arguments: Any) -> Any:
         try:
             answer = self._session.request(method, self.url + path, timeout=_SECONDS, **arguments)
         except (requests.RequestException, ValueError) as error:
             raise RemoteError(
                 self._place, "the gate cannot be reached", "is it running, and is this its address?"
             ) from error
+        if answer.status_code == 404 and missing is not None:
+            return missing
+        if answer.status_code == 204:
+            return None
         if not answer.ok:
             raise RemoteError(
                 self._place, f"the gate answered {answer.status_code} to {method} {path}: {answer.text[:200]}"
@@ -95,7 +130,13 @@ class Gate:
         try:
             return answer.json()
         except ValueError as error:
-            raise RemoteError(self._place, "does not answer like a gate", "is this the gate's address?") from error
+            raise self._no_gate() from error
+
+
+def _seen(value: Any) -> Seen:
+    since = float(value.get("since") or 0.0)
+    texts = (str(value.get("reason") or ""), since, str(value.get("version") or ""))
+    return Seen(str(value["name"]), value["stale"] is True and math.isfinite(since), *texts)
 
 
 def _rollout(value: Any) -> Rollout:

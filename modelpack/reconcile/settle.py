@@ -213,8 +213,8 @@ class _Run:
 
         def compose(change: gitops.Change) -> Text:
             failed = replace(change, old=self.rollout.image)
-            known = {"old": evaluation(failed.old), "new": evaluation(failed.new)}
-            return write(failed, kind=kind, environment=failed.environment, report=report, **known)
+            old, new = evaluation(failed.old), evaluation(failed.new)
+            return write(failed, kind=kind, environment=failed.environment, report=report, old=old, new=new)
 
         wishes, style = model.definition.pull_request, Style(report=self._link())
         done = open_pull(self.repository, forge, propose, branch=side, compose=compose, requested=wishes, style=style)

@@ -4,7 +4,7 @@ In come `oci.Layer`s that stream and `oci.Manifest`s that are bytes; out come th
 `open_repository` gives the repository that a reference names: over HTTP, or from disk where a `Via` rule says so.
 `archive.write_archive` and `docker.load` only write. Nothing here looks into a layer, and nothing keeps one in memory.
 
-Not here yet: mounts across repositories, credential helpers, resuming an upload, chunked uploads, referrers.
+Not here yet: mounts across repositories, credential helpers, resuming an upload, chunked uploads.
 """
 
 from __future__ import annotations
@@ -40,6 +40,22 @@ class Repository(Protocol):
 
     def push_manifest(self, manifest: Manifest, tag: str = "") -> None:
         """Store a manifest whose blobs are all there, by its digest or under a tag."""
+
+    def tags(self) -> tuple[str, ...]:
+        """The repository's tags; raises NotFoundError if there is no such repository."""
+
+    def referrers(self, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """What refers to a manifest, of one type if that is given; nothing where nothing is known.
+
+        Their annotations are what the registry says of them: a descriptor's manifest has to be read to be sure.
+        """
+
+    def attach(self, manifest: Manifest) -> None:
+        """Store a manifest that has a subject, and whose blobs are all there, so that `referrers` lists it.
+
+        Where the registry keeps no such list the tag `sha256-<hex>` does, and of two that write it at a time none is
+        lost, as long as both look again: a registry cannot be told to replace only what was read.
+        """
 
     def manifest(self, locator: str) -> Manifest:
         """The manifest of a tag or digest, verified; raises NotFoundError."""

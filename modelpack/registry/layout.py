@@ -23,6 +23,7 @@ from typing import Any
 from modelpack import oci
 from modelpack.errors import IntegrityError, NotFoundError, RemoteError
 from modelpack.reference import Reference
+from modelpack.registry import referrers
 from modelpack.registry.content import CHUNK, MANIFEST_LIMIT, Tally, hexadecimal, read_manifest
 
 LAYOUT_FILE = oci.canonical_json({"imageLayoutVersion": "1.0.0"})
@@ -58,11 +59,31 @@ class LayoutRepository:
                 )
         self.push_layer(oci.Blob(manifest.raw, manifest.media_type))
         if tag:
-            self._tag(manifest, tag)
+            with self._locked():
+                self._name(manifest, tag)
 
     def tags(self) -> tuple[str, ...]:
-        """The tags in index.json; "" for an entry that has none."""
-        return tuple(each.annotations.get(oci.ANNOTATION_REF_NAME, "") for each in self._entries())
+        names = (each.annotations.get(oci.ANNOTATION_REF_NAME, "") for each in self._entries())
+        return tuple(dict.fromkeys(_tag_of(each) for each in names if each))
+
+    def referrers(self, digest: str, artifact_type: str = "") -> tuple[oci.Descriptor, ...]:
+        index = self._list_of_referrers(referrers.fallback_tag(digest))
+        return referrers.of_type(referrers.listed(index) if index else (), artifact_type)
+
+    def attach(self, manifest: oci.Manifest) -> None:
+        tag = referrers.fallback_tag(referrers.subject_of(manifest).digest)
+        self.push_manifest(manifest)
+        with self._locked():
+            changed = referrers.with_referrer(self._list_of_referrers(tag), manifest)
+            if changed:
+                self.push_layer(oci.Blob(changed.raw, changed.media_type))
+                self._name(changed, tag)
+
+    def _list_of_referrers(self, tag: str) -> oci.Manifest | None:
+        try:
+            return self.manifest(tag)
+        except NotFoundError:
+            return None
 
     def manifest(self, locator: str) -> oci.Manifest:
         found = oci.Descriptor("", locator, 0) if oci.is_digest(locator) else self._tagged(locator)
@@ -144,26 +165,41 @@ class LayoutRepository:
             return entries[0]
         raise NotFoundError(self.path, f"the image layout has no tag {tag}", "check the name and the tag")
 
-    def _tag(self, manifest: oci.Manifest, tag: str) -> None:
-        from filelock import FileLock, Timeout
-
+    def _name(self, manifest: oci.Manifest, tag: str) -> None:
+        """Give a manifest a tag. The index is locked."""
         entry = replace(
             manifest.descriptor,
             annotations={oci.ANNOTATION_REF_NAME: tag},
             artifact_type="" if manifest.is_index else manifest.artifact_type,
         )
+        index = self._index() or {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
+        others = [each for each in index["manifests"] if _name(each) != tag]
+        index["manifests"] = [*others, entry.to_json()]
+        _write(self.path, [memoryview(oci.canonical_json(index))], lambda: "index.json")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps the other writers of this layout away."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / "index.json.lock", timeout=LOCK_TIMEOUT)
         try:
-            with FileLock(self.path / "index.json.lock", timeout=LOCK_TIMEOUT):
-                index = self._index() or {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
-                others = [each for each in index["manifests"] if _name(each) != tag]
-                index["manifests"] = [*others, entry.to_json()]
-                _write(self.path, [memoryview(oci.canonical_json(index))], lambda: "index.json")
+            lock.acquire()
         except Timeout as error:
             raise RemoteError(
                 self.path, "another process keeps the index locked", "wait for it, then try again"
             ) from error
         except OSError as error:
             raise _disk_error(self.path, "written", error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _tag_of(name: str) -> str:
+    """The tag in an entry's name. Some tools write the full reference."""
+    return name.rpartition(":")[2] if "/" in name else name
 
 
 def _name(entry: Any) -> str:

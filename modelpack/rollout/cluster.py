@@ -147,12 +147,11 @@ def _refusal(status: int, body: bytes, what: str) -> ModelpackError:
     return RemoteError(what, f"the API server answered {status}: {reason}")
 
 
-def _connect(context: str | None) -> Get:
+def configured(context: str | None) -> Any:
+    """The kubernetes client's configuration of the cluster that `Cluster.connect` means. Raises InputError."""
     try:
-        import urllib3
         from kubernetes import client
         from kubernetes import config as untyped
-        from kubernetes.config.config_exception import ConfigException
     except ImportError as error:
         raise InputError("a cluster", f"needs {error.name}", "run pip install 'modelpack-delivery[cluster]'") from error
     config: Any = untyped
@@ -168,6 +167,15 @@ def _connect(context: str | None) -> Get:
         raise InputError(
             "a cluster", f"is not configured: {error}", "set KUBECONFIG, or name a --context that it has"
         ) from error
+    return settings
+
+
+def _connect(context: str | None) -> Get:
+    settings = configured(context)
+    import urllib3
+    from kubernetes import client
+    from kubernetes.config.config_exception import ConfigException
+
     pool = client.ApiClient(settings).rest_client.pool_manager
 
     def get(path: str, query: Mapping[str, str], timeout: float) -> tuple[int, bytes]:

@@ -41,7 +41,7 @@ class S3Source:
             raise InputError(location, f"{self._bucket!r} is not a bucket's name", "write s3://bucket/prefix")
         if self._prefix and (problem := _problem(self._prefix)):
             raise InputError(location, problem, "write s3://bucket/prefix")
-        self._client = client or _connect(self.location)
+        self._client = client or connect(self.location)
 
     @property
     def location(self) -> str:
@@ -81,7 +81,7 @@ class S3Source:
         cause: Exception | None = None
         for _ in range(1 + _RESUMES):
             answer = self._open(file, etag, offset)
-            etag = etag or answer["ETag"]
+            etag = etag or answer.get("ETag", "")
             with closing(answer["Body"]) as body:
                 try:
                     while piece := body.read(_PIECE):
@@ -118,6 +118,11 @@ class S3Source:
         if offset:
             raise RemoteError(self._url(file.path), f"broke off at byte {offset} and cannot be resumed", "try again")
         raise SourceChangedError(self._url(file.path), f"is no longer an object of {file.size} bytes", _AT_REST)
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the location is one object's."""
+        return not self._is_folder
 
     @cached_property
     def _is_folder(self) -> bool:
@@ -160,15 +165,21 @@ class S3Source:
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
-        """Turn what boto3 raises into one sentence about the object, or about the whole location."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with errors(self._url(path) if path else self.location, self.location):
             yield
-        except ClientError as error:
-            raise _answered(self._url(path) if path else self.location, error.response) from error
-        except BotoCoreError as error:
-            raise _unanswered(self.location, error) from error
+
+
+@contextmanager
+def errors(subject: str, location: str) -> Iterator[None]:
+    """Turn what boto3 raises into one sentence about the object `subject`, or about the whole location."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(subject, error.response) from error
+    except BotoCoreError as error:
+        raise _unanswered(location, error) from error
 
 
 def _problem(path: str) -> str:
@@ -180,7 +191,11 @@ def _problem(path: str) -> str:
     return ""
 
 
-def _connect(location: str) -> Any:
+def connect(location: str, endpoint: str = "", region: str = "") -> Any:
+    """A boto3 S3 client; where `endpoint` and `region` are "", the environment says them, as it says the credentials.
+
+    Raises InputError where boto3 is missing, or the settings do not do.
+    """
     try:
         import boto3
         from botocore.config import Config
@@ -193,9 +208,12 @@ def _connect(location: str) -> Any:
         max_pool_connections=_CONNECTIONS,
         # the digest of the layer is computed over the same bytes anyway; a CRC in Python would halve the speed
         response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",  # many S3 servers do not know the trailers of the other way
     )
+    where = {key: value for key, value in (("endpoint_url", endpoint), ("region_name", region)) if value}
     try:
-        return boto3.session.Session().client("s3", config=config)  # the default session is not for several threads
+        # the default session is not for several threads
+        return boto3.session.Session().client("s3", config=config, **where)
     except (BotoCoreError, ValueError) as error:
         raise _unanswered(location, error) from error
 

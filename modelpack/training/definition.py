@@ -20,10 +20,11 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Data:
-    """What the model learns from. `source` is `dvc:FILE.dvc`, `s3://bucket/prefix`, or `git:PATH`, relative to the
-    model's folder; `key` are the columns that tell one row from another, none for all of them; `target` is the column
-    to predict; `checks` the file with the data's schema, "" for none; `heldout` the share of rows that is kept from
-    training, by a hash of the key, so that a row once held out stays so."""
+    """What the model learns from. `source` is `dvc:FILE.dvc`, `dvc:dvc.lock#OUTPUT` (as the lock calls it),
+    `s3://bucket/prefix`, or `git:PATH`, relative to the model's folder; `key` are the columns that tell one row from
+    another, none for all of them; `target` is the column to predict; `checks` the file with the data's schema, "" for
+    none; `heldout` the share of rows that is kept from training, by a hash of the key, so that a row once held out
+    stays so."""
 
     source: str
     target: str
@@ -172,6 +173,7 @@ def _quality(fields: Fields) -> Quality:
             metric,
             margin=each.number("margin", 0.0, low=0.0),
             limit=each.number("limit") if "limit" in each else None,
+            benchmark=each.number("benchmark") if "benchmark" in each else None,
         )
         each.done()
         if metric in (other.metric for other in criteria):

@@ -1,4 +1,7 @@
-"""`python -m tests.cluster up|down|status|env`: the cluster by hand. `eval "$(python -m tests.cluster env)"`."""
+"""`python -m tests.cluster up|down|status|env`: the cluster by hand. `eval "$(python -m tests.cluster env)"`.
+
+`up` may be given --with=tekton,kserve: what is not in every cluster. It is added to one that is up, too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from tests.cluster import machine, node, supervisor
+from tests.cluster import kserve, machine, node, supervisor, tekton
 from tests.cluster.certificates import made_before
 from tests.cluster.environment import Environment
 from tests.cluster.layout import State
@@ -15,9 +18,11 @@ from tests.integration.servers.gotools import go_tools
 from tests.integration.servers.process import MissingError, ServerError
 
 _GOOD = (supervisor.READY, supervisor.ENDED)
+_ADDED = {"tekton": tekton.install, "kserve": kserve.install}
+_WITH = "--with="
 
 
-def up(state: State) -> int:
+def up(state: State, *wanted: str) -> int:
     started = time.monotonic()
 
     def progress(name: str, how: dict[str, Any]) -> None:
@@ -26,10 +31,14 @@ def up(state: State) -> int:
 
     if not machine.up(state, progress if sys.stderr.isatty() else lambda name, how: None):
         print(f"already up, in {state.folder}")
-        return 0
-    slowest = sorted(machine.components(state).items(), key=lambda each: -each[1]["seconds"])
-    print(", ".join(f"{name} {how['seconds']:.1f}" for name, how in slowest if how["seconds"] >= 1))
-    print(f"up in {time.monotonic() - started:.0f} s, in {state.folder}")
+    else:
+        slowest = sorted(machine.components(state).items(), key=lambda each: -each[1]["seconds"])
+        print(", ".join(f"{name} {how['seconds']:.1f}" for name, how in slowest if how["seconds"] >= 1))
+        print(f"up in {time.monotonic() - started:.0f} s, in {state.folder}")
+    for each in wanted:
+        started = time.monotonic()
+        _ADDED[each](Environment.ours(state))
+        print(f"{each} in {time.monotonic() - started:.0f} s")
     return 0
 
 
@@ -64,12 +73,15 @@ def env(state: State) -> int:
 
 def main(words: list[str]) -> int:
     verbs = {"up": up, "down": down, "status": status, "env": env}
-    if len(words) != 1 or words[0] not in verbs:
-        print("usage: python -m tests.cluster up|down|status|env", file=sys.stderr)
+    verb, *options = words or [""]
+    wanted = options[0].removeprefix(_WITH).split(",") if options else []
+    known = verb in verbs and len(options) <= (verb == "up") and set(wanted) <= set(_ADDED)
+    if not known or any(not each.startswith(_WITH) for each in options):
+        print(f"usage: python -m tests.cluster up [{_WITH}{','.join(_ADDED)}]|down|status|env", file=sys.stderr)
         return 2
     try:
-        return verbs[words[0]](State.default())
-    except (MissingError, ServerError, PermissionError) as error:
+        return verbs[verb](State.default(), *wanted)
+    except (MissingError, ServerError, PermissionError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -58,6 +58,27 @@ def layouts() -> dict[str, Path]:
     }
 
 
+def training() -> dict[str, Path]:
+    """What training runs in; 600 MiB, and so not one of every cluster's."""
+    return {versions()["train"]: dockerfiles.train()}
+
+
+def tekton() -> dict[str, Path]:
+    """Tekton's, by the names that tests/cluster/tekton.py gives them; each program is where Tekton looks for it."""
+    programs = ("controller", "webhook", "entrypoint", "nop", "workingdirinit")
+    return {
+        f"tests/tekton-{each}:1": _alone(
+            f"tekton-{each}", go_tool("tekton", each), "65532:65532", place=f"ko-app/{each}"
+        )
+        for each in programs
+    }
+
+
+def kserve() -> dict[str, Path]:
+    """KServe's manager."""
+    return {"tests/kserve:1": _alone("kserve", go_tool("kserve", "manager"), "65532:65532", place="manager")}
+
+
 def versions() -> dict[str, str]:
     """What manifests/versions calls each image: `repository:tag` without the registry's host."""
     stated = yaml.safe_load((ROOT / "manifests" / "versions" / "kustomization.yaml").read_text())["images"]
@@ -84,17 +105,18 @@ def _busybox(name: str, command: Sequence[str]) -> Path:
     return _kept(name, layer, {"Cmd": list(command), "User": "65534:65534"})
 
 
-def _alone(name: str, binary: Path, user: str) -> Path:
-    """An image of one program, /bin/NAME, with the libraries that it is linked to."""
+def _alone(name: str, binary: Path, user: str, place: str = "") -> Path:
+    """An image of one program, `place` or /bin/NAME, with the libraries that it is linked to."""
+    place = place or f"bin/{name}"
     needed = subprocess.run(["ldd", binary], capture_output=True, text=True, timeout=30).stdout  # static: none
-    sources = {f"bin/{name}": binary} | {path.lstrip("/"): Path(path) for path in _LIBRARY.findall(needed)}
+    sources = {place: binary} | {path.lstrip("/"): Path(path) for path in _LIBRARY.findall(needed)}
     contents = {
         File(path, size=source.stat().st_size, executable=True): source.read_bytes() for path, source in sources.items()
     }
     folders = [File("tmp", "folder")]
     entries = tar.with_parents([*contents, *folders])
     layer = oci.Blob(tar.archive((entry, contents.get(entry, b"")) for entry in entries), oci.IMAGE_LAYER)
-    return _kept(name, layer, {"Entrypoint": [f"/bin/{name}"], "User": user})
+    return _kept(name, layer, {"Entrypoint": [f"/{place}"], "User": user})
 
 
 def _kept(name: str, layer: oci.Blob, config: Mapping[str, Any]) -> Path:

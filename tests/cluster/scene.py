@@ -44,6 +44,13 @@ class Scene:
         """Build the versions, commit the example's folders under this name, and wait until the first one serves."""
         for each in (version, *versions):
             self.build(each)
+        self.commit(edit)
+        assert self.bump(version).code == 0
+        self.follow()
+        self.wait_for("Initialized", 120)
+
+    def commit(self, edit: Callable[[Path], None] | None = None) -> None:
+        """The example's folders under this name, edited."""
         with self.world.lock:
             checkout = self.world.folder / "checkout"
             git("pull", "-q", "--rebase", cwd=checkout) if self._has_commits(checkout) else None
@@ -53,10 +60,11 @@ class Scene:
             git("add", "-A", cwd=checkout)
             git("commit", "-q", "-m", f"Serve {self.name}", cwd=checkout)
             self._push(checkout)
-        assert self.bump(version).code == 0
+
+    def follow(self) -> None:
+        """Have Flux apply the model's folder, from the branch's tip on."""
         self._await_flux()
         self.world.environment.apply(self._kustomization())
-        self.wait_for("Initialized", 120)
 
     def build(self, version: str, *words: str) -> str:
         """Build and push; the image by digest."""

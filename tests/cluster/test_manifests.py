@@ -13,6 +13,7 @@ import yaml
 from modelpack.scaffold import IMAGE_VOLUME, Scaffold, render, write
 from tests.cluster.variants import Server, started
 from tests.integration.conftest import available
+from tests.integration.servers.gotools import go_tools
 
 pytestmark = pytest.mark.xdist_group("control-plane")
 
@@ -24,17 +25,22 @@ FOLDERS = sorted(
     if yaml.safe_load(path.read_text())["kind"] == "Kustomization"
 )
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "elsewhere"}}
-INSTALLED = ("gate", "settle", "prometheus", "mpg")
+KSERVE = ("inferenceservices", "servingruntimes")
+INSTALLED = ("gate", "settle", "reconciler", "prometheus", "mpg")
+PODS = ("gate", "settle", "needs-sync", "operator", "prometheus", "mpg", "mpg-gpu")
 
 
 @pytest.fixture(name="server", scope="module")
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """All of manifests/ and Flagger installed, beside a namespace that is none of their business."""
     with available(lambda: started(tmp_path_factory.mktemp("manifests"))) as server:
+        kserve = [go_tools("kserve") / "crd" / f"serving.kserve.io_{each}.yaml" for each in KSERVE]
+        server.kubectl("apply", "--server-side", *(f"-f={each}" for each in (go_tools("tekton") / "crd", *kserve)))
+        server.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        for each in (*ROOT.glob("manifests/overlays/*/namespace.yaml"), ROOT / "manifests/tekton/namespace.yaml"):
+            server.kubectl("apply", "-f", str(each))
         for folder in (*(f"manifests/{name}" for name in INSTALLED), "flagger/install"):
             server.kubectl("apply", "--server-side", "-k", str(ROOT / folder))
-        for each in ROOT.glob("manifests/overlays/*/namespace.yaml"):
-            server.kubectl("apply", "-f", str(each))
         server.kubectl("create", "namespace", "elsewhere")
         server.kubectl("label", "namespace", "elsewhere", "pod-security.kubernetes.io/enforce=restricted")
         server.kubectl("create", "serviceaccount", "default", "-n", "elsewhere")  # a controller's work, and none runs
@@ -76,12 +82,13 @@ def pods(server: Server) -> Iterator[tuple[str, dict[str, Any]]]:
             if each["kind"] == "Deployment":
                 spec = each["spec"]["template"]["spec"]
                 spec.pop("serviceAccountName", None)
-                yield name, POD | {"spec": spec}
+                found = each["metadata"]["name"].removeprefix("modelpack-")
+                yield f"{found}-gpu" if name == "overlays/gpu" else found, POD | {"spec": spec}
 
 
 def test_every_pod_passes_the_restricted_standard(server: Server) -> None:
     seen = [name for name, pod in pods(server) if server.valid(json.dumps(pod))]
-    assert seen == ["gate", "settle", "prometheus", "mpg", "overlays/gpu"]
+    assert tuple(seen) == PODS
 
 
 @pytest.mark.parametrize("field", ["runAsNonRoot", "seccompProfile"])
@@ -108,9 +115,15 @@ def test_nothing_runs_as_root_writes_its_image_or_is_without_bounds(server: Serv
 
 def test_only_who_asks_the_api_server_has_a_token(server: Server) -> None:
     tokens = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in pods(server)}
-    assert tokens == {"gate": True, "settle": False, "prometheus": True, "mpg": False, "overlays/gpu": False}
+    assert {name for name, token in tokens.items() if token} == {"gate", "operator", "prometheus"}
+    assert tuple(tokens) == PODS
 
 
 def test_only_settle_sees_the_git_credentials(server: Server) -> None:
-    seen = {name for name, pod in pods(server) if "modelpack-git" in json.dumps(pod)}
+    seen = {name for name, pod in pods(server) if '"modelpack-git"' in json.dumps(pod)}
     assert seen == {"settle"}
+
+
+def test_the_example_of_a_modelsync_is_valid(server: Server) -> None:
+    for each in sorted((ROOT / "manifests" / "reconciler" / "examples").glob("*.yaml")):
+        assert "(server dry run)" in server.valid(each.read_text())

@@ -17,14 +17,17 @@ ROOT = Path(__file__).parents[2]
 ACCOUNTS = "system:serviceaccounts"
 GATE = "system:serviceaccount:modelpack:modelpack-gate"
 SETTLE = "system:serviceaccount:modelpack:modelpack-settle"
+OPERATOR = "system:serviceaccount:modelpack:modelpack-operator"
+NEEDS_SYNC = "system:serviceaccount:modelpack:modelpack-needs-sync"
 PROMETHEUS = "system:serviceaccount:modelpack:prometheus"
-NAMESPACES = ("default", "modelpack", "flagger-system", "kube-system", "elsewhere")
+NAMESPACES = ("default", "modelpack", "modelpack-training", "flagger-system", "kube-system", "elsewhere")
 
 
 @pytest.fixture(name="server", scope="module")
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with available(lambda: started(tmp_path_factory.mktemp("rights"))) as server:
-        for folder in ("gate", "settle", "prometheus", "mpg"):
+        server.kubectl("apply", "-f", str(ROOT / "manifests" / "tekton" / "namespace.yaml"))
+        for folder in ("gate", "settle", "reconciler", "prometheus", "mpg"):
             server.kubectl("apply", "--server-side", "-k", str(ROOT / "manifests" / folder))
         yield server
 
@@ -36,6 +39,12 @@ ANYBODY = {
     ("authentication.k8s.io", "selfsubjectreviews", "create"),
 }
 READS = {("flagger.app", "canaries", "get"), ("apps", "deployments", "get"), ("", "configmaps", "get")}
+SYNCS = {
+    (group, resource, verb)
+    for group in ("modelpack.dev", "automl.cloudai.kubeflow.org")
+    for resource, verb in (("modelsyncs", "list"), ("modelsyncs", "watch"), ("modelsyncs/status", "patch"))
+} | {("tekton.dev", "pipelineruns", verb) for verb in ("get", "list", "watch", "create", "delete")}
+LEADS = {("coordination.k8s.io", "leases/modelpack-operator", verb) for verb in ("get", "update")}
 FINDS = {("", "pods", "get"), ("", "pods", "list"), ("", "pods", "watch")}
 
 
@@ -45,9 +54,11 @@ FINDS = {("", "pods", "get"), ("", "pods", "list"), ("", "pods", "watch")}
     [
         (GATE, {"default": READS}),
         (SETTLE, {}),
+        (OPERATOR, {"modelpack": LEADS, "modelpack-training": SYNCS}),
+        (NEEDS_SYNC, {}),
         (PROMETHEUS, dict.fromkeys(NAMESPACES, FINDS)),
     ],
-    ids=["gate", "settle", "prometheus"],
+    ids=["gate", "settle", "operator", "needs-sync", "prometheus"],
 )
 def test_a_service_account_may_do_this_and_nothing_else(
     server: Server, who: str, may: dict[str, set[tuple[str, str, str]]], namespace: str
@@ -98,6 +109,21 @@ def rules(server: Server, who: str, namespace: str) -> set[tuple[str, str, str]]
         (SETTLE, "get", "configmaps", "modelpack", False),
         (SETTLE, "get", "canaries.flagger.app", "default", False),
         (SETTLE, "patch", "deployments.apps", "default", False),
+        (OPERATOR, "patch", "modelsyncs.modelpack.dev/status", "modelpack-training", True),
+        (OPERATOR, "create", "pipelineruns.tekton.dev", "modelpack-training", True),
+        (OPERATOR, "patch", "modelsyncs.modelpack.dev", "modelpack-training", False),
+        (OPERATOR, "update", "pipelineruns.tekton.dev", "modelpack-training", False),
+        (OPERATOR, "create", "pipelineruns.tekton.dev", "default", False),
+        (OPERATOR, "create", "taskruns.tekton.dev", "modelpack-training", False),
+        (OPERATOR, "create", "pods", "modelpack-training", False),
+        (OPERATOR, "get", "secrets", "modelpack-training", False),
+        (OPERATOR, "list", "secrets", "modelpack", False),
+        (OPERATOR, "create", "leases.coordination.k8s.io", "modelpack", False),
+        (OPERATOR, "list", "modelsyncs.modelpack.dev", "elsewhere", False),
+        (OPERATOR, "list", "namespaces", "", False),
+        (OPERATOR, "list", "customresourcedefinitions.apiextensions.k8s.io", "", False),
+        (NEEDS_SYNC, "get", "secrets", "modelpack", False),
+        (NEEDS_SYNC, "list", "modelsyncs.modelpack.dev", "modelpack-training", False),
         (PROMETHEUS, "list", "pods", "default", True),
         (PROMETHEUS, "watch", "pods", "elsewhere", True),
         (PROMETHEUS, "get", "secrets", "modelpack", False),

@@ -14,11 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class FakeGate:
-    """`rollouts` are what the API tells; `status` other than 200 is answered to everything."""
+    """`rollouts` and `signals` are what the API tells, `lineage` what was put there by digest; `status` other than 200
+    is answered to everything."""
 
     url: str = ""
     rollouts: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
+    signals: list[dict[str, Any]] = field(default_factory=list)
+    lineage: dict[str, Any] = field(default_factory=dict)
 
     def add(self, **fields: Any) -> dict[str, Any]:
         """One more rollout, failed unless the fields say otherwise."""
@@ -48,6 +51,11 @@ class FakeGate:
             found = [each for each in found if each["model"] in query.get("model", [each["model"]])]
             wanted = query.get("settled", [None])[0]
             return 200, {"rollouts": [each for each in found if wanted in (None, str(each["settled"]).lower())][::-1]}
+        if method == "GET" and path.endswith("/signals"):
+            return 200, {"model": path.split("/")[-2], "signals": self.signals}
+        if method == "PUT" and path.startswith("/api/v1/lineage/"):
+            self.lineage[path.rpartition("/")[2]] = body
+            return 200, {}
         for each in self.rollouts:
             if method == "GET" and path == f"/api/v1/rollouts/{each['id']}":
                 return 200, each
@@ -65,6 +73,9 @@ def fake_gate() -> Iterator[FakeGate]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer("GET")
+
+        def do_PUT(self) -> None:
+            self._answer("PUT")
 
         def do_POST(self) -> None:
             self._answer("POST")

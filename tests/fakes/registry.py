@@ -71,6 +71,8 @@ class FakeRegistry:
     manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     sessions: dict[str, bytes] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
+    tags: list[str] | None = None
+    page: int = 1000
     lock: Any = field(default_factory=Lock)
 
     def methods(self, path: str = "") -> list[str]:
@@ -159,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._upload(rest.removeprefix("uploads/"), body, parse_qs(url.query))
         if rest:
             return self._content(fake.blobs.get(rest), "application/octet-stream", rest)
+        if url.path.endswith("/tags/list"):
+            return self._tags(parse_qs(url.query).get("last", [""])[0])
         _, _, locator = url.path.removeprefix("/v2/").partition("/manifests/")
         if self.command == "PUT":
             for key in (locator, _digest(body)):
@@ -166,6 +170,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(201, b"", {"Docker-Content-Digest": _digest(body)})
         kind, data = fake.manifests.get(locator, ("", None))
         return self._content(data, kind, _digest(data or b""))
+
+    def _tags(self, last: str) -> None:
+        tags = self.fake.tags
+        start = tags.index(last) + 1 if tags and last else 0
+        shown = tags and tags[start : start + self.fake.page]
+        more = tags and len(tags) > start + self.fake.page
+        link = {"Link": f'<{urlsplit(self.path).path}?last={shown[-1]}>; rel="next"'} if shown and more else {}
+        self._answer(200, json.dumps({"tags": shown}).encode(), {"Content-Type": "application/json", **link})
 
     def _upload(self, session: str, body: bytes, query: Mapping[str, list[str]]) -> None:
         fake = self.fake

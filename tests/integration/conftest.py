@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.servers import MissingError, docker, git_http, gitea, registry, s3
+from tests.integration import dvc_place as places
+from tests.integration.servers import MissingError, docker, dvc, git_http, gitea, registry, s3
 from tests.integration.servers.process import program
 
 T = TypeVar("T")
@@ -92,6 +93,29 @@ def _s3(tmp_path_factory: Folder) -> Iterator[s3.S3]:
     """versitygw without buckets: make one of your own. Sets no variables; `.environ` has them."""
     with available(lambda: s3.s3(tmp_path_factory.mktemp("s3"))) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def dvc_program() -> Iterator[Path]:
+    """The dvc program, in an environment of its own."""
+    with available(lambda: nullcontext(dvc.program())) as found:
+        yield found
+
+
+@pytest.fixture
+def dvc_bucket(dvc_program: Path, s3: s3.S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> places.Place:
+    """A repository with a DVC remote on the S3 server; its login is set in the environment."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, s3.environ[name])
+    return places.in_bucket(tmp_path, s3)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def dvc_place(request: pytest.FixtureRequest, dvc_program: Path, tmp_path: Path) -> places.Place:
+    """A repository with a DVC remote, once in a folder and once on the S3 server."""
+    found = places.in_folder(tmp_path) if request.param == "folder" else request.getfixturevalue("dvc_bucket")
+    assert isinstance(found, places.Place)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,25 @@ def test_a_mistake_is_one_sentence(
     assert "s3cret" not in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("kind", ["text", "file"])
+def test_a_kubeconfig_reaches_the_training_in_a_file_and_nobody_else(job: Job, kind: str) -> None:
+    secret = "users: [{token: s3cr3t}]"
+    given = job.folder / "given"
+    given.write_text(f"{secret}\n")
+    seen = job.folder / "seen"
+    program(
+        job.folder / "bin" / "modelpack",
+        'cat "$KUBECONFIG" >"$SEEN"; stat -c %a "$KUBECONFIG" >>"$SEEN"; ps -eo args >>"$SEEN"; env >>"$SEEN"',
+    )
+    job.push({"model-images/mpg/a.ipynb": "{}", "model-images/mpg/training.yaml": ""})
+    value = secret if kind == "text" else str(given)
+    done = job.run([*job.shell, "-x", str(SCRIPT), "train"], {"MODELPACK_KUBECONFIG": value, "SEEN": str(seen)})
+    first, mode, rest = seen.read_text().split("\n", 2)
+    assert (done.returncode, first, mode if kind == "text" else "600") == (0, secret, "600"), done.stderr
+    assert "s3cr3t" not in rest + done.stdout + done.stderr and "MODELPACK_KUBECONFIG" not in rest
+    assert list((job.folder / "tmp").iterdir()) == [] and given.exists()
+
+
 def test_a_login_reaches_the_registry_and_nobody_else(job: Job) -> None:
     program(
         job.folder / "bin" / "modelpack",
@@ -189,15 +208,23 @@ def test_pushed_notebooks_start_their_training(job: Job) -> None:
     assert (done.returncode, "there is no such notebook" in done.stderr) == (3, True)
 
 
-def test_training_without_a_command(dash_job: Job) -> None:
-    """With a modelpack that has no `train`, and with a stub that has."""
+def test_a_changed_notebook_trains_its_model_once(dash_job: Job) -> None:
     job = dash_job
-    job.push({"train.ipynb": "{}"})
-    program(job.folder / "bin" / "modelpack", "exit 2")
-    done = job.step("train")
-    assert (done.returncode, "nothing to train with" in done.stderr) == (3, True)
+    program(job.folder / "bin" / "modelpack", f'printf "%s " "$@" >>"{job.folder}/called"; exit 4')
+    folder = "model-images/mpg"
+    job.push({f"{folder}/{name}": "{}" for name in ("a.ipynb", "deep/b.ipynb", "training.yaml")})
+    assert job.step("train").returncode == 4, "the model did not pass"
+    assert (job.folder / "called").read_text() == "train --repo . --branch main --wait -- mpg "
     program(job.folder / "bin" / "modelpack", f'printf "%s " "$@" >>"{job.folder}/called"')
-    assert job.step("train").returncode == 0
-    assert (job.folder / "called").read_text() == "train --help train -- ./train.ipynb "
+    (job.folder / "called").unlink()
+    done = job.step(
+        "train", f"{folder}/a.ipynb", f"./{folder}/deep/b.ipynb", MODELPACK_REPO="there", MODELPACK_BRANCH="b"
+    )
+    assert (done.returncode, (job.folder / "called").read_text()) == (0, "train --repo there --branch b --wait -- mpg ")
+    (job.folder / "called").unlink()
+    job.push(dict.fromkeys(("train.ipynb", "model-images/no/x.ipynb", "model-images/$(touch ran)/x.ipynb"), "{}"))
+    done = job.step("train")
+    assert (done.returncode, done.stderr.count("belongs to no model with a training.yaml")) == (0, 3)
+    assert not (job.folder / "called").exists() and not (job.checkout / "ran").exists()
     job.push({"other": "x"})
     assert "changed no notebook" in job.step("train").stderr

@@ -30,10 +30,10 @@ RUN_MODE = prod
 WORK_PATH = {folder}
 [server]
 PROTOCOL = http
-HTTP_ADDR = 127.0.0.1
+HTTP_ADDR = {host}
 HTTP_PORT = {port}
-ROOT_URL = http://127.0.0.1:{port}{below}/
-LOCAL_ROOT_URL = http://127.0.0.1:{port}{below}/
+ROOT_URL = http://{host}:{port}{below}/
+LOCAL_ROOT_URL = http://{host}:{port}{below}/
 USE_SUB_URL_PATH = {is_below}
 STATIC_ROOT_PATH = {static}
 DISABLE_SSH = true
@@ -178,13 +178,21 @@ class Gitea:
 
 
 @contextmanager
-def gitea(folder: Path, *, below: str = "") -> Iterator[Gitea]:
-    """A Gitea that keeps everything in `folder`; with `below` ("/git") it is reached in that subfolder of its host."""
+def gitea(folder: Path, *, below: str = "", host: str = "127.0.0.1") -> Iterator[Gitea]:
+    """A Gitea that keeps everything in `folder`; with `below` ("/git") it is reached in that subfolder of its host,
+    which is the address it listens on."""
     program("git", "apt-get install git")
     tools = go_tools("gitea")
     folder.mkdir(parents=True, exist_ok=True)
     port, config = free_port(), folder / "app.ini"
-    values = {"page": PAGE, "folder": folder, "port": port, "below": below, "is_below": str(bool(below)).lower()}
+    values = {
+        "page": PAGE,
+        "folder": folder,
+        "host": host,
+        "port": port,
+        "below": below,
+        "is_below": str(bool(below)).lower(),
+    }
     config.write_text(_CONFIG.format(static=tools / "static", **values))
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GITEA_", "GIT_"))}
     env |= {"GITEA_I_AM_BEING_UNSAFE_RUNNING_AS_ROOT": "true", "GITEA_WORK_DIR": str(folder), "HOME": str(folder)}
@@ -201,7 +209,7 @@ def gitea(folder: Path, *, below: str = "") -> Iterator[Gitea]:
         if not token:
             raise ServerError(f"Gitea gives no token: {said}")
         tokens[user] = token[0]
-    url = f"http://127.0.0.1:{port}{below}"
+    url = f"http://{host}:{port}{below}"
     with running([*command, "web"], folder / "gitea.log", lambda _: _answers(url), env=env):
         yield Gitea(url, tokens)
 

@@ -35,6 +35,9 @@ _STATIC = {"gitea": ("code.gitea.io/gitea", "templates", "options")}
 # Prometheus finds its targets in two dozen places, of which one is wanted: the others need not be compiled
 _TAGS = {"gitea": "sqlite,sqlite_unlock_notify", "prometheus": "remove_all_sd,enable_kubernetes_sd"}
 
+# Tekton puts one of its programs into every container of a run, whether or not that has a C library
+_WITHOUT_C = ("tekton",)
+
 
 def cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -60,6 +63,7 @@ def go_tools(folder: str) -> Path:
     flags = _ldflags(pins)
     own = [each.read_text() for each in sorted(source.glob("*.go"))]
     of = (pins, (source / "go.sum").read_text(), flags, *_DEFINITIONS.get(folder, ()), *_STATIC.get(folder, ()), *own)
+    of = (*of, *(each for each in _WITHOUT_C if each == folder))
     pinned = hashlib.sha256("\0".join(of).encode()).hexdigest()
     built = cache() / f"{folder}-{pinned[:16]}"
     if built.is_dir():
@@ -127,7 +131,8 @@ def _module(go: str, source: Path, module: str) -> Path:
 
 
 def _go(go: str, source: Path, *words: str) -> str:
-    done = subprocess.run([go, *words], cwd=source, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    env = {**os.environ, **({"CGO_ENABLED": "0"} if source.name in _WITHOUT_C else {})}
+    done = subprocess.run([go, *words], cwd=source, env=env, capture_output=True, text=True, timeout=BUILD_SECONDS)
     if done.returncode:
         raise ServerError(f"go {words[0]} in {source.name} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout

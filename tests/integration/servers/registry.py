@@ -1,4 +1,7 @@
-"""Container registries: Debian's docker-registry (distribution 2.8) and distribution v3."""
+"""Container registries: Debian's docker-registry (distribution 2.8), distribution v3, and olareg.
+
+Of these olareg alone lists referrers itself.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.servers.gotools import go_tool
-from tests.integration.servers.process import program, running
+from tests.integration.servers.process import free_port, listening, program, running
 
 USER, PASSWORD = "alice", "open-sesame"
 _HTPASSWD = f"{USER}:$2b$05$nULze8lSN.80afQWbEdHMej.oSBZFTuZkCeIt9OdhXKS.OB9SkYu.\n"
@@ -57,3 +60,14 @@ def registry(folder: Path, *, v3: bool = False, login: bool = False) -> Iterator
         assert found
         who = (USER, PASSWORD) if login else ("", "")
         yield Registry(f"127.0.0.1:{found[1]}", storage, process.pid, *who)
+
+
+@contextmanager
+def olareg(folder: Path) -> Iterator[Registry]:
+    """An empty registry with the referrers API of OCI 1.1."""
+    storage = folder / "storage"
+    storage.mkdir(parents=True)
+    port = free_port()
+    argv = [str(go_tool("olareg")), "serve", "--addr", "127.0.0.1", "--port", str(port), "--store-type", "mem"]
+    with running(argv, folder / "olareg.log", lambda _: listening(port)) as process:
+        yield Registry(f"127.0.0.1:{port}", storage, process.pid)

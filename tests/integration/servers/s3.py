@@ -38,8 +38,8 @@ class S3:
 
 
 @contextmanager
-def s3(folder: Path) -> Iterator[S3]:
-    """An S3 server without buckets that keeps everything below `folder`."""
+def s3(folder: Path, host: str = "127.0.0.1") -> Iterator[S3]:
+    """An S3 server without buckets that keeps everything below `folder`; `host` is the address it listens on."""
     binary = str(go_tool("versitygw"))
     buckets, metadata = folder / "buckets", folder / "metadata"
     buckets.mkdir(parents=True)
@@ -49,13 +49,13 @@ def s3(folder: Path) -> Iterator[S3]:
         port = free_port()
         env = {key: value for key, value in os.environ.items() if not key.startswith(("VGW_", "ROOT_"))}
         env |= {"ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret}
-        argv = [binary, "--quiet", "--port", f"127.0.0.1:{port}", "--region", REGION]
+        argv = [binary, "--quiet", "--port", f"{host}:{port}", "--region", REGION]
         argv += ["posix", "--sidecar", str(metadata), str(buckets)]
         started = False
         try:
-            with running(argv, folder / "s3.log", lambda _, port=port: listening(port), env=env) as process:  # type: ignore[misc]
+            with running(argv, folder / "s3.log", lambda _, port=port: listening(port, host), env=env) as process:  # type: ignore[misc]
                 started = True
-                yield S3(f"http://127.0.0.1:{port}", access, secret, buckets, process.pid)
+                yield S3(f"http://{host}:{port}", access, secret, buckets, process.pid)
             return
         except ServerError:
             if started or attempt == _ATTEMPTS:

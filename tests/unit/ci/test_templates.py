@@ -70,7 +70,8 @@ def test_rights_are_named_job_by_job_and_actions_are_pinned(file: Path) -> None:
 def test_only_the_jobs_without_foreign_programs_see_gitlabs_token() -> None:
     jobs = interpolated({"source": "x", "ref": "x"})
     scoped = {name for name, job in jobs.items() if isinstance(job, dict) and "environment" in job}
-    assert scoped == {"modelpack-comment", "modelpack-bump"}
+    assert scoped == {"modelpack-comment", "modelpack-bump", "modelpack-train"}
+    assert jobs["modelpack-train"]["environment"]["name"] != jobs["modelpack-bump"]["environment"]["name"]
 
 
 def check(schema: str, *files: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from modelpack.definition import order
 from modelpack.gitops import Change, Rejected, message, version_of, with_rejected
-from modelpack.gitops.change import order
 from modelpack.gitops.program import without_login
 
 DIGEST = "sha256:" + "a" * 64

@@ -1,0 +1,133 @@
+"""experiment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelpack.cli.options import (
+    again_option,
+    branch_option,
+    dry_run_option,
+    emit,
+    json_option,
+    repo_option,
+    via_option,
+)
+from modelpack.cli.train import folder_of, follow, known_runs, leave, location_of, sentence, state_option, value_of
+
+if TYPE_CHECKING:
+    from modelpack.gitops.pull import Pulled
+    from modelpack.registry import Via
+    from modelpack.training.run import Run, Seen
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@repo_option
+@branch_option
+@state_option
+@click.option("--pr/--no-pr", "by_pull", default=False, show_default=True, help="Propose it, if it passes.")
+@again_option
+@dry_run_option
+@via_option
+@json_option
+def experiment(
+    model: str,
+    repo: str,
+    branch: str,
+    state: Path | None,
+    by_pull: bool,
+    again: bool,
+    dry_run: bool,
+    via: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Hold the experimental pipeline against the one in production.
+
+    Both stand in model-images/MODEL/training.yaml, as experiment and train. Each learns from the same folds of the
+    same data, on this machine; every row is predicted by models that did not see it. With --pr, one that passes is
+    proposed by a pull request with the table: its notebook or script in the place of the production one.
+
+    \b
+    Examples:
+      modelpack experiment mpg
+      modelpack experiment mpg --repo git@example.com:team/serving.git --pr
+
+    Exit codes: 0 it passed; 2 a pipeline failed; 3 unknown model, data or file; 4 it did not pass, or was closed by a
+    person before; 5 Git, forge or storage failed: try again.
+    """
+    from modelpack.gitops import open_repository
+    from modelpack.registry import Via
+    from modelpack.runs.local import Local
+    from modelpack.training.ask import ask
+
+    rules, folder = Via.from_environ(via), folder_of(state)
+    with open_repository(repo, branch) as repository:
+        asked = ask(
+            repository,
+            repo,
+            model,
+            rules,
+            parameters={},
+            known=known_runs(folder, rules),
+            reason="an experiment",
+            now=time.time(),
+            kind="experiment",
+        )
+    run, backend = asked.run, Local(folder, rules, location_of(repo))
+    backend.start(run, asked.training)
+    click.echo(f"{run.id} compares the pipelines of {run.model} on {run.data}", err=True)
+    seen = follow(backend, run, shown=not as_json and sys.stderr.isatty())
+    pulled = _propose(repo, branch, run, seen, rules, again, dry_run) if by_pull else None
+    _report(run, seen, pulled, dry_run, as_json)
+    leave(run, seen)
+
+
+def _propose(repo: str, branch: str, run: Run, seen: Seen, via: Via, again: bool, dry_run: bool) -> Pulled | None:
+    """Open the pull request of an experiment that passed, or bring it up to date."""
+    from modelpack.forge import open_forge
+    from modelpack.gitops import by_name, open_repository
+    from modelpack.gitops.pull import open_pull
+    from modelpack.training import adopt
+
+    found = seen.result.evaluation if seen.result else None
+    if found is None or not found.passed:
+        return None
+    with open_repository(repo, branch) as repository:
+        requested = by_name(repository, run.model).definition.pull_request
+        return open_pull(
+            repository,
+            open_forge(repository.remote_url, requested, repository.credentials),
+            adopt.propose(run),
+            branch=adopt.branch_of(run.model),
+            compose=adopt.compose(found),
+            requested=requested,
+            again=again,
+            dry_run=dry_run,
+        )
+
+
+def _report(run: Run, seen: Seen, pulled: Pulled | None, dry_run: bool, as_json: bool) -> None:
+    from modelpack.quality import as_text
+
+    value: dict[str, Any] = {**value_of(run, seen), "pullRequest": None}
+    found = seen.result.evaluation if seen.result else None
+    lines = [as_text(found) if found else sentence(run, seen)]
+    if pulled:
+        pull = pulled.pull
+        value["pullRequest"] = {
+            "action": pulled.action,
+            "number": pull.number if pull else None,
+            "url": pull.url if pull else "",
+            "branch": pulled.branch,
+            "title": pulled.text.title,
+            "body": pulled.text.body,
+        }
+        where = f": {pull.url}" if pull else ""
+        lines.append(f"pull request {'not opened (dry run)' if dry_run else pulled.action}{where}")
+    emit(value, "\n\n".join(lines), as_json)

@@ -1,0 +1,335 @@
+"""train, runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelpack.cli.options import branch_option, emit, json_option, repo_option, via_option
+from modelpack.cli.step import step
+from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
+
+if TYPE_CHECKING:
+    from modelpack.registry import Via
+    from modelpack.runs import Backend
+    from modelpack.training.definition import Value
+    from modelpack.training.run import Run, Seen
+
+__all__ = ["runs", "step", "train"]
+
+_LOOK = 0.5  # seconds
+
+state_option = click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where runs are kept.  [default: runs in $MODELPACK_HOME]",
+)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@repo_option
+@branch_option
+@state_option
+@click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="In place of training.yaml's."
+)
+@click.option("--wait/--detach", default=True, show_default=True, help="Follow it to its end, or only start it.")
+@via_option
+@json_option
+def train(
+    model: str,
+    repo: str,
+    branch: str,
+    state: Path | None,
+    parameters: tuple[str, ...],
+    wait: bool,
+    via: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Start a training run, and follow it.
+
+    What is trained stands in model-images/MODEL/training.yaml on the branch: the data, the notebook or command, what
+    the model must pass, and where the run takes place. A model that passes is packaged, with its evaluation and
+    provenance beside it in the registry; one that does not leaves its evaluation there.
+
+    Ctrl-C stops following; the run goes on.
+
+    \b
+    Examples:
+      modelpack train mpg
+      modelpack train mpg --repo git@example.com:team/serving.git --parameter alpha=0.3
+      modelpack train mpg --detach --json
+
+    Exit codes: 0 the model passed (or, with --detach, the run has started); 2 the training failed; 3 unknown model,
+    data or file; 4 the model did not pass; 5 Git, registry or backend failed: try again.
+    """
+    from modelpack import runs as places
+    from modelpack.gitops import open_repository
+    from modelpack.registry import Via
+    from modelpack.training.ask import ask
+    from modelpack.training.folder import write
+
+    rules, folder = Via.from_environ(via), folder_of(state)
+    with open_repository(repo, branch) as repository:
+        asked = ask(
+            repository,
+            repo,
+            model,
+            rules,
+            parameters=dict(map(parameter_of, parameters)),
+            known=known_runs(folder, rules),
+            reason="asked for",
+            now=time.time(),
+        )
+    run = asked.run
+    backend = places.open_backend(asked.training, folder, rules, repository=location_of(repo))
+    write(folder / run.id / "training.yaml", asked.text)
+    if asked.training.runs.backend != "local":
+        _place(folder, run.id).put_run(run)
+    backend.start(run, asked.training)
+    if not wait:
+        emit(value_of(run, backend.look(run)), f"{run.id} has started: modelpack runs log {run.id}", as_json)
+        return
+    click.echo(f"{run.id} makes {run.model} {run.version} from {run.data}", err=True)
+    seen = follow(backend, run, shown=not as_json and sys.stderr.isatty())
+    emit(value_of(run, seen), sentence(run, seen), as_json)
+    leave(run, seen)
+
+
+@click.group(invoke_without_command=True)
+@state_option
+@json_option
+@click.pass_context
+def runs(ctx: click.Context, state: Path | None, as_json: bool) -> None:
+    """List training runs; show, cancel or read one.
+
+    \b
+    Examples:
+      modelpack runs
+      modelpack runs log mpg-v8-1f0c9a72de
+      modelpack runs cancel mpg-v8-1f0c9a72de
+    """
+    ctx.obj = folder_of(state)
+    if ctx.invoked_subcommand is not None:
+        return
+    from modelpack.registry import Via
+
+    rules = Via.from_environ()
+    found = [(run, _backend(ctx.obj, run.id, rules).look(run)) for run in known_runs(ctx.obj, rules)]
+    found.sort(key=lambda each: each[0].created)
+    lines = [
+        f"{run.id:40}  {seen.state.value:9}  {run.version:8}  {_passed(seen):10}  {_when(run.created)}  {run.reason}"
+        for run, seen in found
+    ]
+    emit({"runs": [value_of(*each) for each in found]}, "\n".join(lines) or "no runs", as_json)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@json_option
+@click.pass_obj
+def show(folder: Path, run_id: str, as_json: bool) -> None:
+    """How a run stands, and its table.
+
+    \b
+    Example:
+      modelpack runs show mpg-v8-1f0c9a72de --json
+    """
+    from modelpack.quality import as_text
+
+    backend, run = _open(folder, run_id)
+    seen = backend.look(run)
+    evaluation = seen.result.evaluation if seen.result else None
+    table = f"\n{as_text(evaluation)}" if evaluation else ""
+    emit(value_of(run, seen), f"{sentence(run, seen)}{table}", as_json)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def log(folder: Path, run_id: str) -> None:
+    """Print what a run wrote so far.
+
+    \b
+    Example:
+      modelpack runs log mpg-v8-1f0c9a72de
+    """
+    backend, run = _open(folder, run_id)
+    click.echo(_plain(backend.log(run)), nl=False)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def cancel(folder: Path, run_id: str) -> None:
+    """End a run that goes on.
+
+    \b
+    Example:
+      modelpack runs cancel mpg-v8-1f0c9a72de
+    """
+    backend, run = _open(folder, run_id)
+    if backend.look(run).state.over:
+        click.echo(f"{run.id} is over already")
+        return
+    backend.cancel(run)
+    click.echo(f"{run.id} is asked to end")
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def remove(folder: Path, run_id: str) -> None:
+    """Forget a run that is over, and its files.
+
+    \b
+    Example:
+      modelpack runs remove mpg-v8-1f0c9a72de
+    """
+    import shutil
+
+    backend, run = _open(folder, run_id)
+    backend.remove(run)
+    shutil.rmtree(folder / run.id, ignore_errors=True)
+    click.echo(f"{run.id} is forgotten")
+
+
+def follow(backend: Backend, run: Run, shown: bool) -> Seen:
+    """Wait for the end; what the run writes goes to stderr where that is a terminal. Ctrl-C leaves it running."""
+    written = ""
+    try:
+        while True:
+            seen = backend.look(run)
+            if shown:
+                text = backend.log(run)
+                click.echo(_plain(_news(written, text)), err=True, nl=False)
+                written = text
+            if seen.state.over:
+                return seen
+            time.sleep(_LOOK)
+    except KeyboardInterrupt:
+        click.echo(f"\n{run.id} goes on: modelpack runs log {run.id}, or cancel", err=True)
+        raise
+
+
+def _news(before: str, now: str) -> str:
+    """What a log has more than before; a log may have lost its beginning meanwhile."""
+    if now.startswith(before):
+        return now[len(before) :]
+    at = now.find(before[-500:])
+    return now[at + len(before[-500:]) :] if at >= 0 else now
+
+
+def _plain(text: str) -> str:
+    """A log as a terminal may see it: anybody's programs wrote it."""
+    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
+
+
+def leave(run: Run, seen: Seen) -> None:
+    """Leave with the exit code that belongs to a run's end."""
+    from modelpack.training.run import State
+
+    if seen.result is not None:
+        sys.exit(0 if seen.result.passed else RefusedError.exit_code)
+    if seen.state is State.SUCCEEDED:  # where a backend keeps no results, the registry has them
+        return
+    if seen.retryable:
+        raise RemoteError(run.id, seen.message or seen.state.value, "try again")
+    if seen.state is State.CANCELLED:
+        raise RefusedError(run.id, "was cancelled")
+    raise InputError(run.id, seen.message or "failed", f"modelpack runs log {run.id} says more")
+
+
+def sentence(run: Run, seen: Seen) -> str:
+    if seen.result is None:
+        from modelpack.training.run import State
+
+        if seen.state is State.SUCCEEDED:
+            return f"{run.id} has ended; modelpack list {run.model} says how good {run.version} is"
+        return f"{run.id}: {seen.state.value}{f', {seen.message}' if seen.message else ''}"
+    if seen.result.passed:
+        return f"{run.id}: {run.model} {run.version} passed: {seen.result.image}"
+    return f"{run.id}: {run.model} {run.version} did not pass: {seen.result.reason}"
+
+
+def _passed(seen: Seen) -> str:
+    return "" if seen.result is None else "passed" if seen.result.passed else "not passed"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M")
+
+
+def value_of(run: Run, seen: Seen) -> dict[str, Any]:
+    from modelpack.training.folder import seen_to_json
+    from modelpack.training.run import to_json
+
+    return {"run": to_json(run), **seen_to_json(seen)}
+
+
+def parameter_of(word: str) -> tuple[str, Value]:
+    """NAME=VALUE; a value is what YAML takes it for."""
+    import yaml
+
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise InputError("--parameter", f"{word!r} is not NAME=VALUE", "write it like alpha=0.3")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except (yaml.YAMLError, ValueError):
+        value = text
+    return name, value if isinstance(value, str | int | float | bool) else text
+
+
+def folder_of(state: Path | None) -> Path:
+    from modelpack.store import home
+
+    return (state or home() / "runs").absolute()
+
+
+def location_of(repo: str) -> str:
+    return str(Path(repo).resolve()) if Path(repo).is_dir() else repo
+
+
+def _place(folder: Path, run_id: str) -> Any:
+    from modelpack.training.folder import Folder
+
+    return Folder(folder / run_id)
+
+
+def known_runs(folder: Path, via: Via) -> tuple[Run, ...]:
+    from modelpack.runs.local import Local
+
+    return Local(folder, via).runs()
+
+
+def _backend(folder: Path, run_id: str, via: Via) -> Backend:
+    """Where a run takes place, by the training.yaml that was kept with it; here if none was."""
+    from modelpack.runs import open_backend
+    from modelpack.runs.local import Local
+    from modelpack.training.definition import parse
+
+    path = folder / run_id / "training.yaml"
+    if not path.is_file():
+        return Local(folder, via)
+    return open_backend(parse(path.read_bytes(), str(path)), folder, via)
+
+
+def _open(folder: Path, run_id: str) -> tuple[Backend, Run]:
+    from modelpack.registry import Via
+
+    rules = Via.from_environ()
+    known = {each.id: each for each in known_runs(folder, rules)}
+    if run_id not in known:
+        from modelpack.fields import nearest
+
+        near = nearest(run_id, known)
+        raise NotFoundError(run_id, f"is no run in {folder}", f"did you mean {near}?" if near else "modelpack runs")
+    return _backend(folder, run_id, rules), known[run_id]

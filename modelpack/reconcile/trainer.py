@@ -1,0 +1,274 @@
+"""When a model is trained anew: pure, from what Git, the registry, the gate and this reconciler's memory say.
+
+One run of a model at a time, and one for each cause. What was tried and did not pass is not tried again before data,
+code or parameters change (parameters are part of the code's version), or the gate signals something newer. The registry
+alone is enough to decide: what the memory adds is runs under way, and those that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from modelpack.definition import order
+from modelpack.training.definition import Stale
+from modelpack.training.identity import next_version, run_id
+from modelpack.training.run import State as RunState
+
+FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
+"""Seconds between attempts at the same: doubled each time."""
+_MOST_ATTEMPTS = 11  # training.yaml's retries end at 10
+
+
+class Action(Enum):
+    """What is to be done about a model's training."""
+
+    NOTHING = "nothing"
+    WAIT = "waiting"  # something is under way, or about to be
+    HOLD = "held"  # it failed, and the same would fail again
+    START = "started"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run that came to an end, passed or not. `ended` is in unix seconds, `run` its id; `rejected`: what it made was
+    rejected since, and counts as not passed."""
+
+    version: str
+    data: str
+    code: str
+    passed: bool
+    ended: float
+    run: str = ""
+    rejected: bool = False
+
+    @property
+    def good(self) -> bool:
+        return self.passed and not self.rejected
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that this reconciler started, as it remembers it. `ended` is in unix seconds, 0.0 while it goes on.
+
+    `passed` counts for one that succeeded; `definition` is the digest of the training.yaml that it was started by.
+    """
+
+    id: str
+    version: str
+    data: str
+    code: str
+    cause: str
+    state: RunState
+    ended: float = 0.0
+    message: str = ""
+    retryable: bool = False
+    passed: bool = False
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What the gate sees in what serves: the episode that goes on since `since` (unix seconds), if `stale`.
+
+    `version` is the one that serves, "" if that is not known.
+    """
+
+    name: str
+    stale: bool
+    reason: str
+    since: float
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that counts for one model. `subject` is its image's name, `now` in unix seconds.
+
+    `data` and `code` are the versions at the branch's tip, `definition` is the digest of training.yaml; `ready`: the
+    data's bytes are where they are read from, else `note` says what lacks. `taken` are versions that anybody has given
+    away: in the registry, in Git, rejected.
+    """
+
+    model: str
+    subject: str
+    now: float
+    data: str
+    code: str
+    stale: Stale = field(default_factory=Stale)
+    retries: int = 1
+    ready: bool = True
+    note: str = ""
+    taken: tuple[str, ...] = ()
+    records: tuple[Record, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why in a few words. The rest is of the run that is to be started."""
+
+    action: Action
+    reason: str
+    cause: str = ""
+    version: str = ""
+    run: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Why a model is stale: `key` is the same as long as it is the same cause. None is "", with why not."""
+
+    key: str
+    words: str
+
+
+def decide(state: State) -> Decision:
+    """Whether to start a run, and which."""
+    going = next((each for each in state.attempts if not each.state.over), None)
+    if going:
+        return Decision(Action.WAIT, f"{going.id} is under way, for {going.version}")
+    cause = _cause(state, known_records(state))
+    if not cause.key:
+        return Decision(Action.NOTHING, cause.words)
+    if not state.ready:
+        return Decision(Action.WAIT, f"{cause.words}; {state.note or 'its data is not there yet'}", cause.key)
+    return _next_attempt(state, cause)
+
+
+def known_records(state: State) -> tuple[Record, ...]:
+    """The runs that came to an end, by their versions: the registry's, and those that only this memory knows.
+
+    Versions that are not dotted numbers come first, by time.
+    """
+    known = {each.version for each in state.records}
+    ours = (
+        Record(each.version, each.data, each.code, each.passed, each.ended, each.id)
+        for each in state.attempts
+        if each.state is RunState.SUCCEEDED and each.version not in known
+    )
+    return tuple(sorted((*state.records, *ours), key=lambda each: (order(each.version) or (), each.ended)))
+
+
+def _cause(state: State, records: tuple[Record, ...]) -> _Cause:
+    if not records:
+        return _Cause("first", "no run of it has come to an end yet")
+    last, inputs = records[-1], (state.data, state.code)
+    tried = [each for each in records if (each.data, each.code) == inputs]
+    in_vain = bool(tried) and not tried[-1].good
+    if (last.data, last.code) != inputs and not in_vain:
+        return _Cause(f"after {last.version}", _changes(last, state))
+    notes: list[str] = []
+    if in_vain:
+        fate = "was rejected" if tried[-1].rejected else "did not pass"
+        notes.append(f"its data and code were tried as {tried[-1].version}, which {fate}")
+    else:
+        notes.append(f"its data and code are those of {last.version}")
+    for found in (*_signals(state, records), _age(state, last, in_vain)):
+        if found.key:
+            return found
+        notes += [found.words] if found.words else []
+    return _Cause("", "; ".join(notes))
+
+
+def _changes(last: Record, state: State) -> str:
+    pairs = (("data", last.data, state.data), ("code", last.code, state.code))
+    changed = [(name, before, after) for name, before, after in pairs if before != after]
+    return ", ".join(f"its {name} changed since {last.version}: {_short(a)} -> {_short(b)}" for name, a, b in changed)
+
+
+def _short(version: str) -> str:
+    return f"{version[:19]}…" if len(version) > 20 else version or "(unknown)"
+
+
+def _signals(state: State, records: tuple[Record, ...]) -> Iterator[_Cause]:
+    """One run for each episode: whatever run came to an end since it began has answered it."""
+    newest = next((each.version for each in reversed(records) if each.good), "")
+    for each in state.signals if state.stale.signals else ():
+        cause = f"signal {each.name} since {each.since:.0f}"
+        if not each.stale:
+            continue
+        if each.since > state.now:
+            yield _Cause("", f"{each.name} is said to be stale since a time that is yet to come")
+        elif _is_newer(newest, each.version):
+            yield _Cause("", f"{each.name} is about {each.version}, and {newest} passed since")
+        elif answer := next((r for r in records if r.ended >= each.since or _is_of(r, cause, state)), None):
+            yield _Cause("", f"{answer.version} was trained since {each.name} became stale")
+        else:
+            yield _Cause(cause, f"the gate says {each.name}: {each.reason}")
+
+
+def _is_newer(version: str, other: str) -> bool:
+    left, right = order(version), order(other)
+    return bool(left and right and left > right)
+
+
+def _is_of(record: Record, cause: str, state: State) -> bool:
+    """Whether a run was started for this cause: clocks may differ, ids do not."""
+    about = (state.subject, state.model, record.version, record.data, record.code, cause)
+    return bool(record.run) and any(record.run == run_id(*about, each) for each in range(1, _MOST_ATTEMPTS + 1))
+
+
+def _age(state: State, last: Record, in_vain: bool) -> _Cause:
+    """Age counts from the last run; the same again has no better chance where it did not pass."""
+    if not state.stale.age or in_vain:
+        return _Cause("", "")
+    age = state.now - last.ended
+    if age < 0:
+        return _Cause("", f"{last.version} ended in the future, so a clock is wrong: age does not count")
+    if age <= state.stale.age:
+        return _Cause("", "")
+    return _Cause(f"age after {last.version}", f"{last.version} is older than {_span(state.stale.age)}")
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _next_attempt(state: State, cause: _Cause) -> Decision:
+    """Start it, unless it failed before by the same training.yaml: then later, or not at all."""
+    about = (state.data, state.code, cause.key)
+    before = [
+        each
+        for each in state.attempts
+        if (each.data, each.code, each.cause) == about and each.state is not RunState.SUCCEEDED
+    ]
+    failed = [each for each in before if each.definition == state.definition]
+    number = len(before) + 1
+    if failed:
+        last = failed[-1]
+        said = f"{last.id} was {last.state.value}" + (f": {last.message}" if last.message else "")
+        if any(_is_final(each) for each in failed):
+            return Decision(Action.HOLD, f"{said}; data, code or training.yaml has to change first", cause.key)
+        if len(failed) > state.retries:
+            return Decision(Action.HOLD, f"{said}, after {len(failed)} attempts", cause.key)
+        since, wait = state.now - last.ended, backoff(len(failed))
+        if 0 <= since < wait:  # a clock that was set back holds nothing up: attempts are counted
+            return Decision(Action.WAIT, f"{said}; once more in {_span(wait - since)}", cause.key)
+    version = next_version((*state.taken, *(each.version for each in _keeping(state))))
+    name = run_id(state.subject, state.model, version, state.data, state.code, cause.key, number)
+    again = f", attempt {number}" if before else ""
+    return Decision(Action.START, cause.words + again, cause.key, version, name, number)
+
+
+def _is_final(attempt: Attempt) -> bool:
+    """Whether the same again would go no better, or a person wants none of it."""
+    return attempt.state is RunState.CANCELLED or (attempt.state is RunState.FAILED and not attempt.retryable)
+
+
+def _keeping(state: State) -> Iterator[Record | Attempt]:
+    """What a version stays with: a run that is lost may still go on somewhere, and push."""
+    yield from known_records(state)
+    yield from (each for each in state.attempts if each.state is RunState.LOST)
+
+
+def backoff(failed: int) -> float:
+    """Seconds after the last of so many attempts that failed."""
+    return float(min(FIRST_WAIT * 2 ** (min(failed, 20) - 1), LONGEST_WAIT))

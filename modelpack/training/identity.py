@@ -1,0 +1,85 @@
+"""What a run is called, and which version it makes: both follow from what it is about, so that asking twice is once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from modelpack.definition import order
+from modelpack.errors import NotFoundError
+from modelpack.oci import canonical_json
+from modelpack.training.definition import Train, Training
+
+_FIRST = "v1"
+_LAST_NUMBER = re.compile(r"\d+$")
+_ODD = re.compile(r"[^a-z0-9]+")
+_LONGEST_MODEL, _LONGEST_VERSION = 36, 12  # of a DNS label's 63 characters
+
+
+class Tree(Protocol):
+    """The files of a commit, by their paths from the repository's root."""
+
+    def object_at(self, path: str) -> str: ...
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]: ...
+
+
+def code_version(training: Training, folder: str, tree: Tree) -> str:
+    """The version `sha256:…` of what trains: the paths and Git objects of its files, and what `train` says.
+
+    The files are those of `code`, whole folders included; without it the notebook, and whatever a command names that is
+    a file. Raises NotFoundError that names the training.yaml which asks for a file that is not there.
+    """
+    where = f"{folder}/training.yaml"
+    named = [(path, True) for path in training.code] or [*_files_of(training)]
+    found: dict[str, str] = {}
+    for path, needed in named:
+        files = _below(f"{folder}/{path}", tree)
+        if needed and not files:
+            raise NotFoundError(where, f"there is no {path} in its folder", "commit the file, or correct the path")
+        found |= {each.removeprefix(f"{folder}/"): tree.object_at(each) for each in files}
+    value = {"files": sorted(found.items()), "train": _value_of(training.train)}
+    return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
+
+
+def _below(path: str, tree: Tree) -> tuple[str, ...]:
+    return (path,) if tree.object_at(path) else tree.paths(f"{path}/")
+
+
+def _files_of(training: Training) -> Iterable[tuple[str, bool]]:
+    if training.train.notebook:
+        yield training.train.notebook, True
+    for word in (*training.train.command, *training.quality.predict):
+        path = PurePosixPath(word)
+        if not path.is_absolute() and ".." not in path.parts and word == str(path):
+            yield word, False
+
+
+def _value_of(train: Train) -> dict[str, Any]:
+    return {"notebook": train.notebook, "command": list(train.command), "parameters": dict(train.parameters)}
+
+
+def next_version(taken: Iterable[str]) -> str:
+    """The version after the newest of those that are taken: its last number and one. Those without order don't count.
+
+    v1 where there is none: `v2` -> `v3`, `1.4.2` -> `1.4.3`.
+    """
+    ordered = [(key, each) for each in taken if (key := order(each))]
+    if not ordered:
+        return _FIRST
+    newest = max(ordered)[1]
+    return _LAST_NUMBER.sub(lambda found: str(int(found[0]) + 1), newest)
+
+
+def run_id(subject: str, model: str, version: str, data: str, code: str, cause: str, attempt: int) -> str:
+    """A DNS label for one attempt at one version. `subject` is the image's name, `cause` why it is trained."""
+    words = canonical_json([subject, model, version, data, code, cause, attempt])
+    parts = (_label(model, _LONGEST_MODEL), _label(version, _LONGEST_VERSION), hashlib.sha256(words).hexdigest()[:10])
+    return "-".join(filter(None, parts))
+
+
+def _label(text: str, longest: int) -> str:
+    return _ODD.sub("-", text.lower())[:longest].strip("-")

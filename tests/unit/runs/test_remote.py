@@ -1,0 +1,113 @@
+"""A run at a service over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from modelpack.errors import InputError, RefusedError, RemoteError
+from modelpack.runs.remote import TOKEN, Remote
+from modelpack.training.folder import seen_to_json
+from modelpack.training.run import Result, Seen, State, from_json
+from tests.fakes.http import Request, Server, serve
+from tests.fakes.training import run, training
+
+TRAINING = training("remote", url="https://runs.example.com")
+DONE = Seen(State.SUCCEEDED, "fine", 1.0, 2.0, Result(True, "fine", "r/line:v2@sha256:ab"))
+
+
+class Service:
+    """What such a service does, in its shortest form."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Seen] = {}
+
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        if request.method == "POST":
+            key = request.headers["Idempotency-Key"]
+            assert from_json(json.loads(request.body)["run"]).id == key
+            self.runs.setdefault(key, Seen(State.RUNNING, "", 1.0))
+            return 202, b""
+        parts = request.path.strip("/").split("/")
+        if parts[1] not in self.runs:
+            return 404, b"{}"
+        if parts[2:] == ["log"]:
+            return 200, b"learning\n"
+        if request.method == "DELETE":
+            over = self.runs[parts[1]].state.over
+            self.runs[parts[1]] = Seen(State.CANCELLED)
+            if over:
+                del self.runs[parts[1]]
+            return 204, b""
+        return 200, json.dumps(seen_to_json(self.runs[parts[1]])).encode()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def server(service: Service) -> Iterator[Server]:
+    with serve(service.answer) as found:
+        yield found
+
+
+def test_started_twice_it_is_one_run_that_ends_and_is_forgotten(service: Service, server: Server) -> None:
+    remote = Remote(f"{server.url}/runs")
+    assert remote.look(run()).state is State.LOST
+    remote.start(run(), TRAINING)
+    remote.start(run(), TRAINING)
+    assert list(service.runs) == [run().id]
+    assert remote.look(run()).state is State.RUNNING and remote.log(run()) == "learning\n"
+    remote.remove(run())  # what goes on is not forgotten
+    assert remote.look(run()).state is State.RUNNING
+    service.runs[run().id] = DONE
+    assert remote.look(run()) == DONE
+    remote.cancel(run())  # what is over is not cancelled
+    assert remote.look(run()) == DONE
+    remote.remove(run())
+    assert remote.look(run()).state is State.LOST and remote.runs("line") == ()
+
+
+def test_cancelled(server: Server) -> None:
+    remote = Remote(f"{server.url}/runs")
+    remote.start(run(), TRAINING)
+    remote.cancel(run())
+    assert remote.look(run()).state is State.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((500, b"oops"), RemoteError),
+        ((429, b"slow down"), RemoteError),
+        ((302, b""), RemoteError),
+        ((401, b"who?"), RefusedError),
+        ((400, b"what?"), InputError),
+        ((200, b"no json"), RemoteError),
+        ((200, b'{"state": "dancing"}'), RemoteError),
+        ((200, b"[]"), RemoteError),
+        ((200, b"[" * 100_000), RemoteError),
+    ],
+)
+def test_answers_that_say_nothing_are_errors(server: Server, answer: tuple[int, bytes], error: type[Exception]) -> None:
+    server.answer = lambda request: answer
+    with pytest.raises(error):
+        Remote(server.url).look(run())
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(RemoteError, match="cannot be reached"):
+        Remote("http://127.0.0.1:9").start(run(), TRAINING)
+
+
+def test_the_token_goes_along_but_never_in_the_clear(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    Remote(f"{server.url}/runs").start(run(), TRAINING)
+    assert server.seen[-1].headers["Authorization"] == "Bearer hush"
+    with pytest.raises(RefusedError, match="in the clear") as caught:
+        Remote("http://runs.example.com").start(run(), TRAINING)
+    assert "hush" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""What a run is called and makes follows from what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from modelpack.errors import NotFoundError
+from modelpack.training.definition import parse
+from modelpack.training.identity import code_version, next_version
+from tests.fakes import training
+
+FOLDER = training.FOLDER
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Git objects by path."""
+
+    files: Mapping[str, str]
+
+    def object_at(self, path: str) -> str:
+        return self.files.get(path, "")
+
+    def paths(self, prefix: str = "") -> tuple[str, ...]:
+        return tuple(sorted(path for path in self.files if path.startswith(prefix)))
+
+
+FILES = {f"{FOLDER}/{name}": name for name in ("fit.py", "ask.py", "points.csv", "lib/a.py", "lib/b.py", "n.ipynb")}
+
+
+def version(text: str = training.TRAINING, **changes: str) -> str:
+    return code_version(parse(text.encode(), "training.yaml"), FOLDER, Tree(FILES | changes))
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "counts"),
+    [
+        ("", "fit.py", True),  # what the command names
+        ("", "ask.py", True),  # and what predicts
+        ("", "points.csv", False),
+        ("", "lib/a.py", False),
+        ("code: [lib]", "lib/a.py", True),
+        ("code: [lib]", "fit.py", False),
+        ("code: [fit.py, lib/b.py]", "lib/b.py", True),
+        ("code: [fit.py, lib/b.py]", "lib/a.py", False),
+    ],
+)
+def test_code_is_the_files_that_train(code: str, path: str, counts: bool) -> None:
+    text = f"{training.TRAINING}{code}\n"
+    before, after = version(text), version(text, **{f"{FOLDER}/{path}": "changed"})
+    assert (before != after) is counts
+    assert before.startswith("sha256:") and before == version(text)
+
+
+def test_a_notebook_is_code_and_must_be_there() -> None:
+    text = training.TRAINING.replace("command: [python, fit.py]", "notebook: n.ipynb")
+    assert version(text) != version(text, **{f"{FOLDER}/n.ipynb": "changed"})
+    with pytest.raises(NotFoundError, match=r"model-images/line/training.yaml: there is no m.ipynb in its folder"):
+        version(text.replace("n.ipynb", "m.ipynb"))
+
+
+def test_what_trains_is_code_and_what_it_must_pass_is_not() -> None:
+    assert version() != version(training.TRAINING.replace("slope: 2.0", "slope: 2.5"))
+    assert version() == version(training.TRAINING.replace("limit: 0.5", "limit: 0.4"))
+
+
+def test_a_file_that_moves_is_another() -> None:
+    text = f"{training.TRAINING}code: [lib]\n"
+    moved = {path.replace("b.py", "c.py"): name for path, name in FILES.items()}
+    assert version(text) != code_version(parse(text.encode(), "t"), FOLDER, Tree(moved))
+
+
+@pytest.mark.parametrize(
+    ("taken", "found"),
+    [((), "v1"), (("latest", "2024-06-a"), "v1"), (("v1", "v3"), "v4"), (("v9", "v10"), "v11"), (("1.4.9",), "1.4.10")],
+)
+def test_the_next_version_is_after_the_newest(taken: tuple[str, ...], found: str) -> None:
+    assert next_version(taken) == found
