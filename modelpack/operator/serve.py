@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from modelpack.errors import InputError, RemoteError
 from modelpack.operator.api import Api, connect, proof
@@ -158,7 +158,7 @@ async def _serve(options: Options, settings: Any, api: Api, groups: tuple[str, .
 
             await kopf.operator(
                 registry=registry,
-                identity=kopf.Identity(options.identity),  # its own asks who the user is, whom an image may not know
+                identity=cast(Any, options.identity),  # kopf's own asks who the user is, whom an image may not know
                 standalone=True,
                 clusterwide=not options.namespaces,
                 namespaces=options.namespaces,

@@ -89,7 +89,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Training:
-    """A parsed training.yaml. `propose` is how a passed model reaches Git: "pull-request" or "commit"."""
+    """A parsed training.yaml. `propose` is how a passed model reaches Git: "pull-request" or "commit".
+
+    `code` are files and folders beside the notebook and those that the commands name: what makes another model of the
+    same data. `tests` are the project's own checks, run before training.
+    """
 
     name: str
     data: Data

@@ -30,11 +30,11 @@ class Tree(Protocol):
 def code_version(training: Training, folder: str, tree: Tree) -> str:
     """The version `sha256:…` of what trains: the paths and Git objects of its files, and what `train` says.
 
-    The files are those of `code`, whole folders included; without it the notebook, and whatever a command names that is
-    a file. Raises NotFoundError that names the training.yaml which asks for a file that is not there.
+    The files are the notebook, whatever a command names that is a file, and those of `code`, whole folders included.
+    Raises NotFoundError that names the training.yaml which asks for a file that is not there.
     """
     where = f"{folder}/training.yaml"
-    named = [(path, True) for path in training.code] or [*_files_of(training)]
+    named = [*_files_of(training), *((path, True) for path in training.code)]
     found: dict[str, str] = {}
     for path, needed in named:
         files = _below(f"{folder}/{path}", tree)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.fakes import serving, training
 from tests.fakes.git_serving import commit, git
@@ -60,6 +61,7 @@ train: {command: [python, fit.py], parameters: {scale: 1.0}}
 quality:
   predict: [python, ask.py]
   metrics: [{name: mae, limit: 0.5, margin: 0.05}]
+stale: {signals: true}
 runs: {timeout: 120s}
 propose: commit
 """
@@ -70,6 +72,8 @@ metadata: {name: mpg}
 horizon: 2m
 checks:
 - {name: golden, type: golden, path: /predict, metric: mae, floor: 1.0, margin: 0.5}
+signals:
+- {name: live-error, type: labels, metric: mae, limit: 0.5, min_sample: 20}
 """
 GOLDEN = "".join(json.dumps({"id": str(x), "request": {"x": x}, "expected": 2 * x}) + "\n" for x in range(1, 6))
 
@@ -98,12 +102,12 @@ class Machine:
         assert isinstance(found, list)
         return found
 
-    def rest(self) -> list[str]:
+    def rest(self, *words: str) -> list[str]:
         """Rounds until nothing is under way; what was done."""
         done: list[str] = []
         until = time.monotonic() + 200
         while time.monotonic() < until:
-            outcomes = self.reconcile()
+            outcomes = self.reconcile(*words)
             done += [each["reason"] for each in outcomes if each["action"] in ("started", "ended", "committed")]
             if all(each["action"] == "nothing" for each in outcomes):
                 return done
@@ -153,6 +157,16 @@ def test_from_the_data_to_the_promotion_and_back(machine: Machine) -> None:
     assert worse["passed"] is False
     table = machine.call("runs", "show", run_of(machine, "v3"))
     assert "mae" in table and "fail" in table
+
+    # what was true turns out to be far from what v2 answers
+    with machine_gate(machine) as url:
+        answers = [{"id": str(x), "prediction": 2.0 * x, "version": "v2"} for x in range(25)]
+        truths = [{"id": str(x), "truth": 2.0 * x + 3} for x in range(25)]
+        requests.post(f"{url}/api/v1/models/mpg/predictions", json={"predictions": answers}, timeout=10)
+        assert machine.reconcile("--only", "train", "--gate", url)[0]["action"] == "nothing"
+        requests.post(f"{url}/api/v1/models/mpg/labels", json={"labels": truths}, timeout=10)
+        again = machine.rest("--only", "train", "--gate", url)
+    assert again[0].startswith("v4: the gate says live-error: mae 3 of 25 labels") and len(again) == 2
 
 
 def run_of(machine: Machine, version: str) -> str:

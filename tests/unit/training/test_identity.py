@@ -43,9 +43,9 @@ def version(text: str = training.TRAINING, **changes: str) -> str:
         ("", "points.csv", False),
         ("", "lib/a.py", False),
         ("code: [lib]", "lib/a.py", True),
-        ("code: [lib]", "fit.py", False),
-        ("code: [fit.py, lib/b.py]", "lib/b.py", True),
-        ("code: [fit.py, lib/b.py]", "lib/a.py", False),
+        ("code: [lib]", "fit.py", True),
+        ("code: [lib/b.py]", "lib/b.py", True),
+        ("code: [lib/b.py]", "lib/a.py", False),
     ],
 )
 def test_code_is_the_files_that_train(code: str, path: str, counts: bool) -> None:
