@@ -43,9 +43,11 @@ class Loop:
         assert done.code == 0, (done.out, done.err)
         return done
 
-    def runs(self) -> list[str]:
+    def runs(self) -> dict[str, str]:
+        """Why each run was started, by its name."""
         found = self.scene.world.environment.get("pipelineruns", NAMESPACE)["items"]
-        return [each["metadata"]["name"] for each in found if each["metadata"]["name"].startswith(self.scene.name)]
+        told = [json.loads(each["metadata"]["annotations"]["modelpack.dev/run"]) for each in found]
+        return {each["id"]: f"{each['version']}: {each['reason']}" for each in told if each["model"] == self.scene.name}
 
 
 @pytest.fixture(name="loop", scope="module")
@@ -98,7 +100,9 @@ def test_new_data_becomes_a_promoted_model_by_one_run_and_one_pull_request(loop:
 
     wait("the pull request", proposed, SECONDS, pause=5)
     loop.reconcile()
-    (run,) = loop.runs()
+    runs = loop.runs()
+    assert len(runs) == 1, runs
+    (run,) = runs
     (pull,) = loop.forge.pulls()
     assert "mae" in pull["body"]
     with scene.load(RATE):
@@ -108,7 +112,7 @@ def test_new_data_becomes_a_promoted_model_by_one_run_and_one_pull_request(loop:
     image = scene.serving()
     assert ":v2@sha256:" in image
     loop.reconcile()
-    assert (loop.runs(), len(loop.forge.pulls())) == ([run], 1)
+    assert (loop.runs(), len(loop.forge.pulls())) == (runs, 1)
     where = ["--repo", scene.world.repo, "--branch", "main"]
     chain = scene.modelpack("lineage", image, "--json", *where)
     assert chain.code == 0, chain.err
