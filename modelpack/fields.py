@@ -106,8 +106,8 @@ class Fields:
         found = _DURATION.fullmatch(text)
         parts = zip(found.groups(), _SECONDS, strict=True) if found else ()
         seconds = sum(float(part) * unit for part, unit in parts if part)
-        if seconds <= 0:
-            raise self.error(key, f"{text!r} is not a duration", "write it like 90s, 10m, 1h30m or 7d")
+        if not 0 < seconds < math.inf:
+            raise self.error(key, f"{text[:50]!r} is not a duration", "write it like 90s, 10m, 1h30m or 7d")
         return seconds
 
     def choice(self, key: str, options: Sequence[str], default: str = _MISSING) -> str:
@@ -199,9 +199,9 @@ def _number(node: yaml.Node) -> float | None:
         return None
     try:
         value = Loader("").construct_document(node)
-    except ValueError:  # as of !!int x
+        return value if math.isfinite(value) else None
+    except (ValueError, OverflowError):  # as of !!int x, and of 400 digits
         return None
-    return value if math.isfinite(value) else None
 
 
 def compose(data: bytes | str, name: str) -> list[yaml.Node]:

@@ -7,6 +7,7 @@ below a model that is just as good as its limit is called stale in 1 % of looks.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ METRICS = ("mae", "rmse", "accuracy")
 _Z = 2.326  # the standard normal's 99th percentile
 _SMALLEST_SHARE = 1e-4  # of a bin that is empty on one side: the index would be infinite
 _BINS = 10
+_LARGEST = 1e70  # the fourth power is a number still
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def judge(spec: Labels | Drift, seen: Sequence[Seen], now: float) -> Signal:
 
 
 def _serving(seen: Sequence[Seen]) -> str:
-    versions = [each.version for each in seen]
-    return max(sorted(set(versions)), key=versions.count, default="")
+    versions = Counter(each.version for each in seen)
+    return max(sorted(versions), key=versions.__getitem__, default="")
 
 
 def _labels(spec: Labels, version: str, seen: Sequence[Seen]) -> Signal:
@@ -126,7 +128,10 @@ def _labels(spec: Labels, version: str, seen: Sequence[Seen]) -> Signal:
 
 
 def _comparable(metric: str, seen: Seen) -> bool:
-    return metric == "accuracy" or all(type(each) in (int, float) for each in (seen.prediction, seen.truth))
+    """Whether a row has an error. A server may say any number: one whose square is none would hide all others."""
+    return metric == "accuracy" or all(
+        type(each) in (int, float) and abs(each) < _LARGEST for each in (seen.prediction, seen.truth)
+    )
 
 
 def _wilson_high(share: float, n: int) -> float:
@@ -169,8 +174,9 @@ def stability_index(before: Sequence[Value], now: Sequence[Value]) -> tuple[floa
         edges = sorted({ordered[len(ordered) * number // _BINS] for number in range(1, _BINS)} - {ordered[0]})
         old, new = (_binned([float(each) for each in values], edges) for values in (before, now))
     else:
-        kinds = sorted({str(each) for each in (*before, *now)})
-        old, new = ([[str(each) for each in values].count(kind) for kind in kinds] for values in (before, now))
+        counts = [Counter(str(each) for each in values) for values in (before, now)]
+        kinds = sorted(counts[0] | counts[1])
+        old, new = ([each[kind] for kind in kinds] for each in counts)
     shares = [
         (max(one / len(before), _SMALLEST_SHARE), max(other / len(now), _SMALLEST_SHARE))
         for one, other in zip(old, new, strict=True)

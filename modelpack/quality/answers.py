@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CLASSES = 1000
-_LARGEST = 1e150  # a number whose square is still one
+_LARGEST = 1e100  # a number whose square still is one, and can be divided by a small variance
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 

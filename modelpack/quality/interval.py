@@ -27,10 +27,12 @@ def bounds(
     from scipy.special import stdtrit
 
     total = float(weights.sum())
-    variance = float(weights @ influence**2) / (total - 1)
-    if variance <= 0:
+    unit = float(abs(influence).max(initial=0.0))  # cubes of large influences are no numbers any more
+    if unit <= 0:
         return difference, difference
-    error = spread * (variance / total) ** 0.5
+    influence = influence / unit
+    variance = float(weights @ influence**2) / (total - 1)
+    error = unit * spread * (variance / total) ** 0.5
     t = float(stdtrit(total - 1, (1 + confidence) / 2))
     skewness = float(weights @ influence**3) / total / variance**1.5
     shift = skewness * (1 + 2 * t**2) / (6 * total**0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -165,6 +166,8 @@ def _train(fields: Fields) -> Train:
             raise fields.error("parameters", f"{key!r} is not a name that Python takes")
         if not isinstance(value, str | int | float | bool):
             raise fields.error("parameters", f"{key} is not a text, a number, true or false")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise fields.error("parameters", f"{key} is not a finite number: JSON has no other")
     fields.done()
     return Train(notebook, command, MappingProxyType(parameters))
 
