@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from modelpack import __version__
-from modelpack.errors import ModelpackError
+from modelpack.errors import InputError, ModelpackError
 
 # command -> (module, attribute, one-line help); the help stands here so that --help imports no command
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -54,6 +54,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lineage": ("modelpack.cli.lineage", "lineage", "From the data to the promotion: one version's whole chain."),
     "reconcile": ("modelpack.cli.reconcile", "reconcile", "Train what is stale, propose what is better, in rounds."),
     "needs-sync": ("modelpack.cli.reconcile", "needs_sync", "Answer over HTTP whether a model needs a run or a bump."),
+}
+
+# package -> the extra that brings it, for the sentence where it is not installed
+EXTRAS = {
+    **dict.fromkeys(("pandas", "pandera", "numpy", "scipy", "papermill", "nbconvert", "ipykernel", "bleach"), "train"),
+    **dict.fromkeys(("boto3", "botocore"), "s3"),
+    "kubernetes": "cluster",
+    "kfp": "kfp",
 }
 
 
@@ -119,6 +127,12 @@ def main(args: list[str] | None = None) -> Any:
     except ModelpackError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in EXTRAS:
+            raise
+        click.echo(f"error: this needs {name}, run pip install 'modelpack-delivery[{EXTRAS[name]}]'", err=True)
+        sys.exit(InputError.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""experiment."""
+"""`modelpack experiment`: the experimental pipeline against the one in production."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from modelpack.cli.options import (
 from modelpack.cli.train import folder_of, follow, known_runs, leave, location_of, sentence, state_option, value_of
 
 if TYPE_CHECKING:
+    from modelpack.forge import Forge
+    from modelpack.gitops import Repository
     from modelpack.gitops.pull import Pulled
     from modelpack.registry import Via
     from modelpack.training.run import Run, Seen
@@ -79,6 +81,8 @@ def experiment(
             now=time.time(),
             kind="experiment",
         )
+        if by_pull:  # what cannot be proposed need not be trained
+            _forge(repository, model)
     run, backend = asked.run, Local(folder, rules, location_of(repo))
     backend.start(run, asked.training)
     click.echo(f"{run.id} compares the pipelines of {run.model} on {run.data}", err=True)
@@ -90,7 +94,6 @@ def experiment(
 
 def _propose(repo: str, branch: str, run: Run, seen: Seen, via: Via, again: bool, dry_run: bool) -> Pulled | None:
     """Open the pull request of an experiment that passed, or bring it up to date."""
-    from modelpack.forge import open_forge
     from modelpack.gitops import by_name, open_repository
     from modelpack.gitops.pull import open_pull
     from modelpack.training import adopt
@@ -102,7 +105,7 @@ def _propose(repo: str, branch: str, run: Run, seen: Seen, via: Via, again: bool
         requested = by_name(repository, run.model).definition.pull_request
         return open_pull(
             repository,
-            open_forge(repository.remote_url, requested, repository.credentials),
+            _forge(repository, run.model),
             adopt.propose(run),
             branch=adopt.branch_of(run.model),
             compose=adopt.compose(found),
@@ -110,6 +113,15 @@ def _propose(repo: str, branch: str, run: Run, seen: Seen, via: Via, again: bool
             again=again,
             dry_run=dry_run,
         )
+
+
+def _forge(repository: Repository, model: str) -> Forge:
+    """Raises InputError where the remote is no forge's, RefusedError without a token."""
+    from modelpack.forge import open_forge
+    from modelpack.gitops import by_name
+
+    requested = by_name(repository, model).definition.pull_request
+    return open_forge(repository.remote_url, requested, repository.credentials)
 
 
 def _report(run: Run, seen: Seen, pulled: Pulled | None, dry_run: bool, as_json: bool) -> None:

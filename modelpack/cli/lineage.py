@@ -73,7 +73,11 @@ def list_(ctx: click.Context, model: str, repo: str, branch: str, via: tuple[str
             image = known.definition.image
             served = serving(repository, known, repo)
     assert image is not None  # by_name raises
-    found = catalog(image, Via.from_environ(via), brief=True)
+    try:
+        found = catalog(image, Via.from_environ(via), brief=True)
+    except NotFoundError as error:
+        remedy = "modelpack train, or build --push, makes the first"
+        raise NotFoundError(image, f"has no version yet: {error.problem}", remedy) from error
     notes += [*served.notes, *found.notes]
     rows = [_row(each, served) for each in found.versions]
     text = table(rows, title=_TITLE) or f"{image.name} has no versions"
@@ -121,7 +125,12 @@ def lineage(
     """
     from modelpack.lineage import as_html, as_text, put_together, version_at
 
-    version, told = version_at(reference, Via.from_environ(via))
+    try:
+        version, told = version_at(reference, Via.from_environ(via))
+    except NotFoundError as error:
+        problem = f"is neither an image nor a recorded evaluation: {error.problem}"
+        remedy = "modelpack runs shows a run that ended before it was evaluated"
+        raise NotFoundError(reference, problem, remedy) from error
     notes = [*told]
     commits: list[Commit] = []
     with ExitStack() as stack:

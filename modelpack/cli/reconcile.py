@@ -76,7 +76,9 @@ def reconcile(
     reconciler is at work, 6 a broken state. Without it: 130 after Ctrl-C.
     """
     from modelpack.reconcile.state import Memory, alone
+    from modelpack.runs import keeper
 
+    keeper.shield()
     seconds, loops = _seconds(every), _loops(only)
     rooms, folder = _rooms(repo, branch, gate, state, via), _folder(state)
     said: set[str] = set()

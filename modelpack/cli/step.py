@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
+import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,8 +20,6 @@ from modelpack.errors import InputError, RefusedError
 if TYPE_CHECKING:
     from modelpack.training.folder import Folder
     from modelpack.training.run import Run
-
-_PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 @click.command()
@@ -69,10 +68,10 @@ def step(
     from modelpack.training.folder import Folder
 
     keeper.guard()
-    _shield()
+    keeper.shield()
     place = Folder(folder.absolute())
     if run_text:
-        place.put_run(_run(run_text))
+        place.put_run(_without_login(_run(run_text)))
     run = place.run()
     chosen, resume = steps.parse(names, run.kind)
     context = Context(place, run, Via.from_environ(via), _say, time.time)
@@ -100,6 +99,17 @@ def _run(text: str) -> Run:
         raise InputError(shown, "is not a run", "modelpack train makes one") from error
 
 
+def _without_login(run: Run) -> Run:
+    """The run as it may be written down; a login in its repository's location stays in our own environment."""
+    from modelpack.gitops.program import without_login
+    from modelpack.training.context import REPOSITORY
+
+    shown = without_login(run.repository)
+    if shown != run.repository:
+        os.environ[REPOSITORY] = run.repository
+    return replace(run, repository=shown)
+
+
 def _say(text: str) -> None:
     for line in text.splitlines():
         click.echo("".join(each if each.isprintable() else " " for each in line))
@@ -108,13 +118,6 @@ def _say(text: str) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _shield() -> None:
-    """Keep programs of the same user from reading our environment, with its logins, in /proc (Linux)."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _tell(folder: Folder, result: Path | None, results: Path | None) -> None:

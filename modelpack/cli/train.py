@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from datetime import datetime, timezone
@@ -285,6 +286,8 @@ def parameter_of(word: str) -> tuple[str, Value]:
         value = yaml.safe_load(text) if text else ""
     except (yaml.YAMLError, ValueError):
         value = text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError("--parameter", f"{word!r} is not a finite number: JSON has no other")
     return name, value if isinstance(value, str | int | float | bool) else text
 
 

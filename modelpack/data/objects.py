@@ -49,9 +49,16 @@ def open_objects(location: str, endpoint: str = "", region: str = "") -> Objects
         raise InputError(f"{scheme}://…", "is no place for objects that is known here", remedy)
     if "@" in rest.partition("/")[0]:
         raise InputError("s3://…", "holds a login", "logins go into the environment")
-    if endpoint and (urlsplit(endpoint).scheme not in ("http", "https") or "@" in endpoint):
+    if endpoint and (not _is_http(endpoint) or "@" in endpoint):
         raise InputError(location, "its endpoint is no address like https://HOST", "logins go into the environment")
     return Bucket(location, endpoint, region)
+
+
+def _is_http(address: str) -> bool:
+    try:
+        return urlsplit(address).scheme in ("http", "https")
+    except ValueError:  # as of brackets that nothing closes
+        return False
 
 
 class Folder:

@@ -1,6 +1,7 @@
 """What comes back from serving: predictions, the true values that follow them days later, alerts; and lineage.
 
-Kept in the gate's database, bounded: the newest `MOST` predictions of a model, for `KEPT` seconds at most.
+Kept in the gate's database, bounded: the newest `MOST` predictions of a model, for `KEPT` seconds at most, of
+`MOST_MODELS` models: whoever may tell predictions may make up names.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from modelpack.errors import RefusedError
 from modelpack.gate.signals import Drift, Labels, Seen, Signal, Value, judge
 from modelpack.gate.store import Store
 
 MOST = 20_000
 KEPT = 90 * 86400.0
+MOST_MODELS = 200
 MOST_ALERTS = 100
 _meta = sa.MetaData()
 _predictions = sa.Table(
@@ -60,9 +63,10 @@ class Feedback:
 
     def add_predictions(self, model: str, found: Iterable[tuple[str, str, Value]]) -> int:
         """Keep (id, version, prediction); gives how many are new. The first prediction of an id stands: a retry sends
-        it again."""
+        it again. Raises RefusedError for a model beyond `MOST_MODELS`."""
         now = self._clock()
         with self._store.transaction() as connection:
+            _admit(connection, _predictions, model, now)
             ids = {each: (version, value) for each, version, value in found}
             known = _known(connection, _predictions, model, list(ids))
             new = [
@@ -80,9 +84,11 @@ class Feedback:
         """Keep the truth by id; gives how many are new, and for how many no prediction is known yet.
 
         One that comes again replaces what was said before; one that comes before its prediction waits for it.
+        Raises RefusedError for a model beyond `MOST_MODELS`.
         """
         now, ids = self._clock(), list(found)
         with self._store.transaction() as connection:
+            _admit(connection, _labels, model, now)
             known = _known(connection, _labels, model, ids)
             for each in known:
                 here = (_labels.c.model == model) & (_labels.c.id == each)
@@ -148,6 +154,20 @@ class Feedback:
 def _known(connection: sa.Connection, table: sa.Table, model: str, ids: Sequence[str]) -> set[str]:
     query = sa.select(table.c.id).where(table.c.model == model, table.c.id.in_(ids))
     return set(connection.scalars(query))
+
+
+def _admit(connection: sa.Connection, table: sa.Table, model: str, now: float) -> None:
+    """Raise RefusedError for a new model where there are `MOST_MODELS`; those that nobody told of for long are gone."""
+    if connection.scalar(sa.select(table.c.id).where(table.c.model == model).limit(1)) is not None:
+        return
+    connection.execute(table.delete().where(table.c.t < now - KEPT))
+    # one look into the index for each model, where a distinct count reads every row
+    names = sa.select(sa.func.min(table.c.model).label("name")).cte("names", recursive=True)
+    after = sa.select(sa.func.min(table.c.model)).where(table.c.model > names.c.name).scalar_subquery()
+    names = names.union_all(sa.select(after).where(names.c.name.is_not(None)))
+    if (connection.scalar(sa.select(sa.func.count(names.c.name))) or 0) >= MOST_MODELS:
+        problem = f"is one model more than the {MOST_MODELS} whose {table.name} are kept"
+        raise RefusedError(model, problem, f"others are forgotten {KEPT / 86400:.0f} days after their last one")
 
 
 def _prune(connection: sa.Connection, table: sa.Table, model: str, now: float) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 from modelpack import __version__
-from modelpack.errors import InputError, NotFoundError
+from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.body import LINEAGE, BoundedBody
 from modelpack.gate.engine import Gate
 from modelpack.gate.feedback import Feedback
+from modelpack.gate.refusals import add_refusals
 
 _MOST = 1000  # of a call
 _DEEPEST = 40
@@ -92,12 +95,14 @@ _NO_MODEL: dict[int | str, dict[str, Any]] = {
     404: {"description": "there is no such model"},
     422: {"description": "its gate.yaml cannot be read, with file and line"},
 }
+_TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"description": "the gate keeps what it is told of no more models"}}
 
 
 def create_feedback_app(feedback: Feedback) -> FastAPI:
     """Predictions and labels alone, for a port that model servers may reach: nothing here approves, settles, shows."""
     app = FastAPI(title="modelpack gate: feedback", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(BoundedBody)
+    add_refusals(app)
     app.include_router(told(feedback))
     return app
 
@@ -106,19 +111,18 @@ def told(feedback: Feedback) -> APIRouter:
     """What model servers tell."""
     router = APIRouter(tags=["feedback"])
 
-    @router.post("/api/v1/models/{model}/predictions", response_model=Kept)
+    @router.post("/api/v1/models/{model}/predictions", response_model=Kept, responses=_TOO_MANY)
     def predictions(model: _Model, body: PredictionsBody) -> Any:
         """Keep answers by id, so that labels can be joined to them. An id that is known already stays as it is."""
-        return {
-            "new": feedback.add_predictions(
-                model, [(each.id, each.version, each.prediction) for each in body.predictions]
-            )
-        }
+        found = [(each.id, each.version, each.prediction) for each in body.predictions]
+        with _admitted():
+            return {"new": feedback.add_predictions(model, found)}
 
-    @router.post("/api/v1/models/{model}/labels", response_model=Kept)
+    @router.post("/api/v1/models/{model}/labels", response_model=Kept, responses=_TOO_MANY)
     def labels(model: _Model, body: LabelsBody) -> Any:
         """Keep what was true, however late. One that comes again replaces what was said before."""
-        new, unknown = feedback.add_labels(model, {each.id: each.truth for each in body.labels})
+        with _admitted():
+            new, unknown = feedback.add_labels(model, {each.id: each.truth for each in body.labels})
         return {"new": new, "unknown": unknown}
 
     return router
@@ -159,6 +163,14 @@ def routes(feedback: Feedback, gate: Gate) -> APIRouter:
         feedback.put_lineage(digest, body)
 
     return router
+
+
+@contextmanager
+def _admitted() -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        raise HTTPException(429, str(error)) from error
 
 
 def _depth(value: Any) -> int:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, HTTPException, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from modelpack import __version__
-from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError
+from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.body import BoundedBody
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.feedback import Feedback
 from modelpack.gate.feedback_api import routes
+from modelpack.gate.refusals import add_refusals
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
 from modelpack.gate.rollouts import Call
 from modelpack.gate.schema import ApprovalBody, Approved, Note, RolloutList, RolloutView, Settled, State, Webhook, view
@@ -46,17 +44,7 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
     exposition, feedback = Exposition(store, gate.config), Feedback(store)
     app.add_middleware(BoundedBody)
 
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> Response:
-        return PlainTextResponse(_sentence(error) + "\n", 422)
-
-    @app.exception_handler(StarletteHTTPException)
-    async def _refused(_: Request, error: StarletteHTTPException) -> Response:
-        return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
-
-    @app.exception_handler(ModelpackError)
-    async def _failed(_: Request, error: ModelpackError) -> Response:
-        return PlainTextResponse(f"{error}\n", 503)
+    add_refusals(app)
 
     @app.post("/flagger/{hook}", response_class=PlainTextResponse, responses=_REFUSALS, tags=["flagger"])
     async def flagger(hook: Hook, body: Webhook) -> Response:
@@ -183,11 +171,3 @@ async def _answer(gate: Gate, call: Call) -> Answer:
         answer = await run_in_threadpool(gate.decide, call)
     await run_in_threadpool(gate.note, call, answer)
     return answer
-
-
-def _sentence(error: RequestValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first.get("loc", ()) if part != "body")
-    problem = str(first.get("msg", "is not valid"))
-    text = f"{place or 'the body'}: {problem[:1].lower()}{problem[1:]}"
-    return json.dumps(text)[1:-1][:500]

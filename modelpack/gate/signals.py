@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelpack.fields import Fields
+from modelpack.quality.drift import BINS, psi
 
 Value = float | str | bool
 KINDS = ("labels", "drift", "alert")
 METRICS = ("mae", "rmse", "accuracy")
 _Z = 2.326  # the standard normal's 99th percentile
-_SMALLEST_SHARE = 1e-4  # of a bin that is empty on one side: the index would be infinite
-_BINS = 10
 _LARGEST = 1e70  # the fourth power is a number still
 
 
@@ -130,7 +129,8 @@ def _labels(spec: Labels, version: str, seen: Sequence[Seen]) -> Signal:
 def _comparable(metric: str, seen: Seen) -> bool:
     """Whether a row has an error. A server may say any number: one whose square is none would hide all others."""
     return metric == "accuracy" or all(
-        type(each) in (int, float) and abs(each) < _LARGEST for each in (seen.prediction, seen.truth)
+        isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < _LARGEST
+        for each in (seen.prediction, seen.truth)
     )
 
 
@@ -166,22 +166,17 @@ def _chance(bins: int, before: int, now: int) -> float:
 def stability_index(before: Sequence[Value], now: Sequence[Value]) -> tuple[float, int]:
     """The population stability index and its number of bins.
 
-    The symmetric Kullback-Leibler divergence of binned shares (Siddiqi 2006, Credit Risk Scorecards). Numbers fall into
-    ten bins with as many of `before` each, others are counted by value.
+    Numbers fall into ten bins with as many of `before` each, others are counted by value.
     """
     if all(type(each) in (int, float) for each in (*before, *now)):
         ordered = sorted(float(each) for each in before)
-        edges = sorted({ordered[len(ordered) * number // _BINS] for number in range(1, _BINS)} - {ordered[0]})
+        edges = sorted({ordered[len(ordered) * number // BINS] for number in range(1, BINS)} - {ordered[0]})
         old, new = (_binned([float(each) for each in values], edges) for values in (before, now))
     else:
         counts = [Counter(str(each) for each in values) for values in (before, now)]
         kinds = sorted(counts[0] | counts[1])
         old, new = ([each[kind] for kind in kinds] for each in counts)
-    shares = [
-        (max(one / len(before), _SMALLEST_SHARE), max(other / len(now), _SMALLEST_SHARE))
-        for one, other in zip(old, new, strict=True)
-    ]
-    return sum((other - one) * math.log(other / one) for one, other in shares), len(shares)
+    return psi([*map(float, old)], [*map(float, new)]), len(old)
 
 
 def _binned(values: Sequence[float], edges: Sequence[float]) -> list[int]:

@@ -63,8 +63,7 @@ def to_job(pipeline: Pipeline, place: Place) -> bytes:
             "name": label(block.name),
             "image": place.image,
             "command": ["python3", "-u", f"{_SCRIPTS}/{label(block.name)}.py"],
-            # Kubernetes puts variables into $(…), and one $ in the place of two
-            "args": [each.replace("$", "$$") for each in _words(block, _RUN, values, {})],
+            "args": [_escaped(each) for each in _words(block, _RUN, values, {})],
             "workingDir": _RUN,
             **_environment(place, _RUN),
             "securityContext": _SAFE,
@@ -120,7 +119,7 @@ def to_tekton(pipeline: Pipeline, place: Place) -> bytes:
         "metadata": _metadata(name, pipeline, place),
         "spec": {
             "pipelineRef": {"name": pipeline.name},
-            "params": [{"name": each, "value": text(value)} for each, value in values.items()],
+            "params": [{"name": each, "value": _escaped(text(value))} for each, value in values.items()],
             "timeouts": {"pipeline": f"{int(place.timeout)}s"},
             "taskRunTemplate": {"podTemplate": {"automountServiceAccountToken": False, "securityContext": _POD}},
             "workspaces": [
@@ -164,6 +163,11 @@ def text(value: Value) -> str:
     return json.dumps(value) if not isinstance(value, str) else value
 
 
+def _escaped(word: str) -> str:
+    """As an argument of a container, in which Kubernetes puts variables into $(…), and one $ in the place of two."""
+    return word.replace("$", "$$")
+
+
 def _task(block: Block, pipeline: Pipeline, place: Place, scripts: str) -> dict[str, Any]:
     run = "$(workspaces.run.path)"
     values: dict[str, Value] = {each.name: f"$(params.{each.name})" for each in pipeline.parameters}
@@ -205,7 +209,9 @@ def _words(block: Block, run: str, values: Mapping[str, Value], results: Mapping
 
 
 def _param(parameter: Parameter) -> dict[str, Any]:
-    return {"name": parameter.name, "type": "string", "default": text(parameter.default)}
+    default = _escaped(text(parameter.default))
+    told = {"description": "$ is written $$"} if isinstance(parameter.default, str) else {}
+    return {"name": parameter.name, "type": "string", **told, "default": default}
 
 
 def _environment(place: Place, run: str) -> dict[str, Any]:

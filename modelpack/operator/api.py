@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
+from modelpack import apiserver
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 from modelpack.reconcile.answer import printable
 from modelpack.reconcile.modelsync import GROUP, ORIGINAL_GROUP, PLURAL, VERSIONS, Json, ModelSync, Run
@@ -119,38 +120,8 @@ def _quote(name: str) -> str:
 
 
 def connect(settings: Any) -> Request:
-    """By the kubernetes client's configuration (`rollout.cluster.configured`): it proves who asks, and renews that."""
-    import urllib3
-    from kubernetes import client
-    from kubernetes.config.config_exception import ConfigException
-
-    pool = client.ApiClient(settings).rest_client.pool_manager
-
-    def request(method: str, path: str, body: Json | None, kind: str) -> tuple[int, bytes]:
-        try:
-            answer = pool.request(
-                method,
-                settings.host + path,
-                body=None if body is None else json.dumps(body).encode(),
-                headers={"accept": _JSON, "content-type": kind, **proof(settings)},
-                timeout=urllib3.Timeout(total=TIMEOUT),
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                found = answer.read(_MAX_BYTES + 1)
-            finally:
-                answer.release_conn()
-        except (urllib3.exceptions.HTTPError, ConfigException, OSError) as error:
-            raise RemoteError(settings.host, f"the API server cannot be reached ({type(error).__name__})") from error
-        if len(found) > _MAX_BYTES:
-            raise RemoteError(settings.host, f"answered more than {_MAX_BYTES} bytes")
-        return int(answer.status), bytes(found)
-
-    return request
-
-
-def proof(settings: Any) -> Mapping[str, str]:
-    """The headers that prove who asks, none for a certificate."""
-    found = [each for each in settings.auth_settings().values() if each["in"] == "header" and each["value"]]
-    return {each["key"]: each["value"] for each in found}
+    """By the kubernetes client's configuration (`apiserver.configured`)."""
+    send = apiserver.connect(settings, _MAX_BYTES)
+    return lambda method, path, body, kind: send(
+        method, path, None if body is None else json.dumps(body).encode(), kind, TIMEOUT
+    )

@@ -16,13 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
+from modelpack.apiserver import configured, proof
 from modelpack.errors import InputError, RemoteError
-from modelpack.operator.api import Api, connect, proof
+from modelpack.operator.api import Api, connect
 from modelpack.operator.lease import Lease
 from modelpack.reconcile.modelsync import OWNER_LABEL, PLURAL, VERSIONS, Run, run_of
 from modelpack.reconcile.pipeline_run import API_VERSION
 from modelpack.reconcile.pipeline_run import PLURAL as RUNS
-from modelpack.rollout.cluster import configured
 
 _TEKTON, _TEKTON_VERSION = API_VERSION.split("/")
 _STUCK = 60.0  # seconds without a round after which the liveness endpoint says no

@@ -257,6 +257,8 @@ def _decide(criterion: Criterion, row: Row, note: str) -> Row:
         return replace(row, verdict="" if limit is None else "pass", reason=note)
     if row.n < FEWEST:
         return replace(row, verdict="fail", reason=f"{row.n} rows are too few to judge by, {FEWEST} are the fewest")
+    if row.old is None and note and limit is None:  # nothing is known of it then: that is no first model
+        return replace(row, verdict="fail", reason=f"{note}, and {row.metric} has no limit to keep")
     if row.old is None:
         return replace(row, verdict="pass" if limit is not None else "", reason=note)
     worse, worst = _worsening(row)

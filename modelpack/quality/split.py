@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 from modelpack.errors import InputError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 _SPACE = 1 << 64
+_TRUTHS = ("true", "false")
 
 
 def split(table: DataFrame, key: Sequence[str], share: float) -> tuple[DataFrame, DataFrame]:
@@ -22,8 +24,8 @@ def split(table: DataFrame, key: Sequence[str], share: float) -> tuple[DataFrame
     many come with it, and equal rows are on the same side.
 
     `key` are the columns that tell a row, all of them if it is empty (then a new column deals all rows anew). A value
-    counts by its text, 4 and 4.0 as the same. Raises InputError for columns that are not there, and if either side
-    would be empty.
+    counts by its text, 4, 4.0 and "4.0" as the same. Raises InputError for columns that are not there, and if either
+    side would be empty.
     """
     held = [place < share * _SPACE for place in _places(table, key)]
     if not any(held) or all(held):
@@ -55,7 +57,7 @@ def _places(table: DataFrame, key: Sequence[str]) -> list[int]:
         if each not in table.columns:
             near = nearest(each, (str(column) for column in table.columns))
             raise InputError("data.key", f"there is no column {each!r}", f"did you mean {near!r}?" if near else "")
-    columns = [texts(table[each]) for each in (key or table.columns)]
+    columns = [[_plain(text) for text in texts(table[each])] for each in (key or table.columns)]
     return [_place(values) for values in zip(*columns, strict=True)]
 
 
@@ -70,6 +72,22 @@ def texts(column: Series) -> list[str]:
     floats, one word makes numbers texts."""
     missing = column.isna().tolist()
     return ["" if gone else _text(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+
+
+def _plain(text: str) -> str:
+    """A number's or a truth value's text as it is where the whole column is of them: one word in a CSV's column leaves
+    the others as they are written, "4.0", "4e0" or "true"."""
+    if text.lower() in _TRUTHS:
+        return text.capitalize()
+    try:
+        return str(int(text))
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return _text(value) if math.isfinite(value) else text
 
 
 def _text(value: object) -> str:

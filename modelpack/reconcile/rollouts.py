@@ -16,6 +16,7 @@ from modelpack.gitops.program import without_login
 
 _SECONDS = 30.0
 _MOST_SIGNALS = 100
+_NOT_SENSIBLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Gate:
         answer = self._call("GET", path, missing={"signals": []}, **where)
         try:
             return tuple(_seen(each) for each in answer["signals"][:_MOST_SIGNALS])
-        except (KeyError, TypeError, ValueError) as error:
+        except _NOT_SENSIBLE as error:
             raise self._no_gate() from error
 
     def put_lineage(self, digest: str, document: Mapping[str, Any]) -> None:
@@ -106,7 +107,7 @@ class Gate:
         answer = self._call("GET", "/api/v1/rollouts", params=wanted)
         try:
             return [_rollout(each) for each in answer["rollouts"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except _NOT_SENSIBLE as error:
             raise self._no_gate() from error
 
     def _no_gate(self) -> RemoteError:

@@ -167,7 +167,9 @@ def _cause(state: State, records: tuple[Record, ...]) -> _Cause:
         fate = "was rejected" if tried[-1].rejected else "did not pass"
         notes.append(f"its data and code were tried as {tried[-1].version}, which {fate}")
     else:
-        notes.append(f"its data and code are those of {last.version}")
+        gone = last.good and last.version not in {each.version for each in state.records}
+        missing = ", which passed and is not in the registry: modelpack train makes it again" if gone else ""
+        notes.append(f"its data and code are those of {last.version}{missing}")
     for found in (*_signals(state, records), _age(state, last, in_vain)):
         if found.key:
             return found

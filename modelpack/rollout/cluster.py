@@ -1,20 +1,19 @@
 """Reads Flagger's Canaries and what belongs to them from a Kubernetes API server. Writes nothing.
 
-`Cluster` asks through one function, `Get`, so that tests bring their own. The kubernetes client is imported on use; it
-knows how to find a cluster and how to prove who asks, the answers are read as plain JSON.
+`Cluster` asks through one function, `Get`, so that tests bring their own; the answers are read as plain JSON.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
+from modelpack.apiserver import configured, connect, reason_of
+from modelpack.errors import ModelpackError, NotFoundError, RemoteError
 from modelpack.rollout.observed import KINDS, Event, Json, Observed, observed, target_of, unix_time
 
 __all__ = ["TIMEOUT", "Cluster", "Event", "Get", "Observed"]
@@ -23,7 +22,6 @@ TIMEOUT = 5.0  # seconds for one call, and for all that make one reading
 READINGS = 4  # of a Canary that changes while it is read
 MAX_BYTES = 64 << 20
 _CANARIES = "/apis/flagger.app/v1beta1"
-_SERVICE_ACCOUNT = "KUBERNETES_SERVICE_HOST"
 
 Get = Callable[[str, Mapping[str, str], float], tuple[int, bytes]]
 """(path, query, timeout in seconds) -> (HTTP status, body). Raises RemoteError if nobody answers."""
@@ -135,11 +133,7 @@ def _when(event: Json) -> float:
 
 
 def _refusal(status: int, body: bytes, what: str) -> ModelpackError:
-    try:
-        reason = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        reason = body[:200].decode("utf-8", "replace").strip()
-    reason = "".join(each if each.isprintable() else " " for each in reason)[:300] or f"status {status}"
+    reason = reason_of(status, body)
     if status == 404:
         return NotFoundError(what, f"is not there: {reason}")
     if status in (401, 403):
@@ -147,58 +141,6 @@ def _refusal(status: int, body: bytes, what: str) -> ModelpackError:
     return RemoteError(what, f"the API server answered {status}: {reason}")
 
 
-def configured(context: str | None) -> Any:
-    """The kubernetes client's configuration of the cluster that `Cluster.connect` means. Raises InputError."""
-    try:
-        from kubernetes import client
-        from kubernetes import config as untyped
-    except ImportError as error:
-        raise InputError("a cluster", f"needs {error.name}", "run pip install 'modelpack-delivery[cluster]'") from error
-    config: Any = untyped
-    settings: Any = client.Configuration()
-    try:
-        if context is None and os.environ.get(_SERVICE_ACCOUNT):
-            config.load_incluster_config(client_configuration=settings)
-        else:
-            # the client reads $KUBECONFIG when it is imported, which may have been long ago
-            file = os.environ.get("KUBECONFIG") or None
-            config.load_kube_config(config_file=file, context=context, client_configuration=settings)
-    except Exception as error:  # whatever the client trips over in a file that is no kubeconfig
-        raise InputError(
-            "a cluster", f"is not configured: {error}", "set KUBECONFIG, or name a --context that it has"
-        ) from error
-    return settings
-
-
 def _connect(context: str | None) -> Get:
-    settings = configured(context)
-    import urllib3
-    from kubernetes import client
-    from kubernetes.config.config_exception import ConfigException
-
-    pool = client.ApiClient(settings).rest_client.pool_manager
-
-    def get(path: str, query: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
-        try:
-            proofs = [each for each in settings.auth_settings().values() if each["in"] == "header" and each["value"]]
-            headers = {"accept": "application/json", **{each["key"]: each["value"] for each in proofs}}
-            answer = pool.request(
-                "GET",
-                settings.host + path,
-                fields=dict(query),
-                headers=headers,
-                timeout=urllib3.Timeout(total=timeout),
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                body = answer.read(MAX_BYTES + 1)
-            finally:
-                answer.release_conn()
-        except (urllib3.exceptions.HTTPError, ConfigException, OSError) as error:
-            raise RemoteError(settings.host, f"the API server cannot be reached ({type(error).__name__})") from error
-        if len(body) > MAX_BYTES:
-            raise RemoteError(settings.host, f"answered more than {MAX_BYTES} bytes")
-        return int(answer.status), bytes(body)
-
-    return get
+    send = connect(configured(context), MAX_BYTES)
+    return lambda path, query, timeout: send("GET", f"{path}?{urlencode(query)}" if query else path, None, "", timeout)

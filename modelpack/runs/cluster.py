@@ -1,17 +1,17 @@
 """Objects of a Kubernetes API server as plain JSON, for the places that run there.
 
-Everything goes through one function, `Send`, so that tests bring their own. The kubernetes client is imported on use:
-it knows how to find a cluster and how to prove who asks.
+Everything goes through one function, `Send`, so that tests bring their own.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from modelpack import apiserver
+from modelpack.apiserver import reason_of
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RefusedError, RemoteError
 
 Json = dict[str, Any]
@@ -47,7 +47,7 @@ class Cluster:
 
     @classmethod
     def connect(cls, namespace: str) -> Cluster:
-        """The cluster of $KUBECONFIG or ~/.kube/config, else the one that this runs in. Contacts nobody yet."""
+        """The cluster that this runs in, else the one of $KUBECONFIG or ~/.kube/config. Contacts nobody yet."""
         return cls(_connect(), namespace)
 
     def path(self, root: str, kind: str, name: str = "") -> str:
@@ -107,11 +107,7 @@ class Cluster:
 
 
 def _refusal(status: int, body: bytes, what: str) -> ModelpackError:
-    try:
-        reason = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        reason = body[:200].decode("utf-8", "replace").strip()
-    reason = reason[:500] or f"status {status}"
+    reason = reason_of(status, body)
     if status == 404:
         return NotFoundError(what, f"is not there: {reason}", "make the namespace, or correct runs.namespace")
     if status in (401, 403):
@@ -122,43 +118,5 @@ def _refusal(status: int, body: bytes, what: str) -> ModelpackError:
 
 
 def _connect() -> Send:
-    try:
-        from kubernetes import client
-        from kubernetes import config as untyped
-    except ImportError as error:
-        raise InputError("a cluster", f"needs {error.name}", "run pip install 'modelpack-delivery[cluster]'") from error
-    import urllib3
-
-    config: Any = untyped
-    settings: Any = client.Configuration()
-    try:
-        config.load_config(config_file=os.environ.get("KUBECONFIG") or None, client_configuration=settings)
-    except Exception as error:  # whatever the client trips over in a file that is no kubeconfig
-        raise InputError("a cluster", f"is not configured: {error}", "set KUBECONFIG") from error
-    pool = client.ApiClient(settings).rest_client.pool_manager
-
-    def send(method: str, path: str, body: bytes | None, content_type: str) -> tuple[int, bytes]:
-        try:
-            proofs = [each for each in settings.auth_settings().values() if each["in"] == "header" and each["value"]]
-            headers: Mapping[str, str] = {
-                "Accept": "*/*" if path.partition("?")[0].endswith("/log") else "application/json",
-                **({"Content-Type": content_type} if content_type else {}),
-                **{each["key"]: each["value"] for each in proofs},
-            }
-            answer = pool.request(
-                method,
-                settings.host + path,
-                body=body,
-                headers=headers,
-                timeout=urllib3.Timeout(total=TIMEOUT),
-                retries=False,
-                preload_content=False,
-            )
-            try:
-                return answer.status, answer.read(_LARGEST)
-            finally:
-                answer.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise RemoteError(settings.host, f"the API server cannot be reached: {error}", "try again") from error
-
-    return send
+    send = apiserver.connect(apiserver.configured(), _LARGEST)
+    return lambda method, path, body, kind: send(method, path, body, kind, TIMEOUT)

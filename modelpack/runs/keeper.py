@@ -8,6 +8,7 @@ is a pipe that only the keeper holds: should the keeper be killed, the child see
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -29,11 +30,14 @@ LOG_BYTES = 4 << 20
 GRACE = 10.0
 """Seconds between asking a run to end and killing it."""
 _LOOK = 0.3  # seconds
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36  # prctl(2)
 
 
 def main(folder: Path, seconds: float, words: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (folder / CANCEL).touch())
+    shield()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what leaves the run's group becomes ours when its parent ends
     child = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
@@ -51,8 +55,10 @@ def main(folder: Path, seconds: float, words: list[str]) -> None:
     why = _wait(child, folder, time.monotonic() + seconds)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # whatever the run left behind
+    code = child.wait()
+    _sweep(time.monotonic() + GRACE)
     copying.join(GRACE)
-    _write(folder / ENDED, {"started": began, "ended": time.time(), "code": child.wait(), "why": why})
+    _write(folder / ENDED, {"started": began, "ended": time.time(), "code": code, "why": why})
 
 
 def _wait(child: subprocess.Popen[bytes], folder: Path, until: float) -> str:
@@ -72,6 +78,30 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, until: float) -> str:
                 os.killpg(child.pid, signal.SIGTERM)
 
 
+def _sweep(until: float) -> None:
+    """Kill the orphans that became ours, and theirs in turn."""
+    while time.monotonic() < until:
+        for each in _children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(each, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.02)
+
+
+def _children() -> list[int]:
+    """Our child processes, where Linux' /proc tells: proc_pid_stat(5)."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int(each.read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
+                found.append(int(each.parent.name))
+    return found
+
+
 def _copy(output: IO[bytes], folder: Path) -> None:
     """Copy into the log. A disk that takes no more keeps nobody from writing: that would stop the run."""
     while piece := os.read(output.fileno(), 1 << 16):
@@ -88,6 +118,17 @@ def _write(path: Path, value: dict[str, object]) -> None:
     with contextlib.suppress(OSError):  # a full disk: the run counts as lost then, and may be tried again
         part.write_text(json.dumps(value))
         part.replace(path)
+
+
+def shield() -> None:
+    """Keep programs of the same user from reading our environment, with its logins, in /proc (Linux)."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(option, value, 0, 0, 0)
 
 
 def guard() -> None:

@@ -65,7 +65,9 @@ class Kubeflow:
             pipeline = self.client.get_pipeline_id(training.runs.pipeline)
         if not pipeline:
             name = training.runs.pipeline
-            raise NotFoundError(name, f"is no pipeline at {self.url}", "upload it: modelpack compile makes one")
+            raise NotFoundError(
+                name, f"is no pipeline at {self.url}", "upload it: manifests/kubeflow/train.py makes one"
+            )
         with _errors(self.url):
             versions = self.client.list_pipeline_versions(pipeline, page_size=1, sort_by="created_at desc")
             newest = versions.pipeline_versions[0].pipeline_version_id

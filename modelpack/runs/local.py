@@ -50,7 +50,8 @@ class Local:
     def start(self, run: Run, training: Training) -> None:
         folder = self.place(run)
         try:
-            folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.path.chmod(0o700)  # whoever kept the training.yaml there made it for everybody
         except OSError as error:
             raise RemoteError(folder.path, f"cannot be made: {error.strerror}", "make room and try again") from error
         with _locked(folder, fcntl.LOCK_EX) as lock:

@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from modelpack.errors import InputError, ModelpackError, RefusedError, RemoteError
 from modelpack.gitops.program import without_login
@@ -84,22 +84,35 @@ class Remote:
         if body is not None:
             told["Content-Type"] = "application/json"
         if token := os.environ.get(TOKEN, ""):
-            parts = urlsplit(url)
+            parts = self._parts(url)
             if parts.scheme != "https" and parts.hostname not in _HERE:
                 raise RefusedError(self._shown, "a token would go there in the clear", "name an https address")
             told["Authorization"] = f"Bearer {token}"
         try:
             with requests.request(
-                method, url, data=body, headers=told, timeout=TIMEOUT, allow_redirects=False, stream=True
+                method,
+                url,
+                data=body,
+                headers=told,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+                auth=lambda request: request,  # else requests takes a login for the host out of ~/.netrc
             ) as answer:
                 data: Any = answer.raw.read(_LARGEST + 1, decode_content=True)
                 status = answer.status_code
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, OSError, ValueError) as error:  # ValueError: as of a host of 300 letters
             said = f"cannot be reached ({type(error).__name__})"
             raise RemoteError(self._shown, said, "look at runs.url, try again") from error
         if len(data) > _LARGEST:
             raise RemoteError(self._shown, f"answered more than {_LARGEST} bytes")
         return int(status), bytes(data)
+
+    def _parts(self, url: str) -> SplitResult:
+        try:
+            return urlsplit(url)
+        except ValueError as error:
+            raise InputError(self._shown, "is no address", "look at runs.url") from error
 
     def _check(self, status: int, answer: bytes) -> None:
         if 200 <= status < 300:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelpack import fetch
-from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.errors import InputError, NotFoundError
 from modelpack.gitops import Draft, Repository, by_name, targets_of
 from modelpack.reference import Reference
 from modelpack.registry import Via
@@ -29,16 +29,22 @@ class Current:
 def look(repository: Repository, model: str, via: Via, say: Say) -> Current | None:
     """What the branch's tip names in the model's first environment; None where that is no model container.
 
-    Raises RemoteError where the registry does not answer.
+    Raises RemoteError where the registry does not answer, NotFoundError where Git names a digest that is not there: a
+    candidate must not pass because what serves was lost.
     """
     found = by_name(repository, model)
     try:
         target = targets_of(found, branch=repository.branch)[0]
         image = Draft(repository).image(found, target)
-        resolved = fetch.resolve(Reference.parse(image), via)
-    except RemoteError:
-        raise
+        named = Reference.parse(image)
     except (InputError, NotFoundError) as error:
+        say(f"there is no current model: {error}")
+        return None
+    try:
+        resolved = fetch.resolve(named, via)
+    except (InputError, NotFoundError) as error:
+        if named.digest:
+            raise NotFoundError(named, f"Git names it, and it cannot be had: {error}", "push it again") from error
         say(f"there is no current model: {error}")
         return None
     if not resolved.model_digest:

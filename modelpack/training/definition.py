@@ -155,10 +155,11 @@ def _data(fields: Fields) -> Data:
 
 def _train(fields: Fields) -> Train:
     notebook, command = fields.text("notebook", ""), fields.texts("command")
+    parameters = fields.value("parameters", {})
+    fields.done()
     if bool(notebook) == bool(command):
         raise fields.error("notebook", "and command: exactly one of them trains")
     _path(fields, "notebook", notebook)
-    parameters = fields.value("parameters", {})
     if not isinstance(parameters, dict):
         raise fields.error("parameters", "is not a mapping")
     for key, value in parameters.items():
@@ -168,7 +169,6 @@ def _train(fields: Fields) -> Train:
             raise fields.error("parameters", f"{key} is not a text, a number, true or false")
         if isinstance(value, float) and not math.isfinite(value):
             raise fields.error("parameters", f"{key} is not a finite number: JSON has no other")
-    fields.done()
     return Train(notebook, command, MappingProxyType(parameters))
 
 

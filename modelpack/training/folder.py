@@ -15,7 +15,7 @@ from modelpack.definition import load as load_definition
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RemoteError
 from modelpack.quality import evaluation as quality
 from modelpack.training.definition import Training, parse
-from modelpack.training.run import Result, Run, Seen, State, from_json, to_json
+from modelpack.training.run import Result, Run, Seen, State, checked, from_json, to_json
 
 TRAINING = "training.yaml"
 _LARGEST = 16 << 20  # bytes of a JSON file that a step left
@@ -206,13 +206,15 @@ def seen_from_json(value: Mapping[str, Any]) -> Seen:
     """Raises KeyError, TypeError or ValueError for what is none."""
     known = {key: value[key] for key in Seen.__dataclass_fields__ if key in value}
     result = known.get("result")
-    return Seen(**{**known, "state": State(value["state"]), "result": result_from_json(result) if result else None})
+    seen = Seen(**{**known, "state": State(value["state"]), "result": result_from_json(result) if result else None})
+    return checked(seen, ("message",), numbers=("started", "ended"), flags=("retryable",))
 
 
 def result_from_json(value: Mapping[str, Any]) -> Result:
     known = {key: value[key] for key in Result.__dataclass_fields__ if key in value}
     evaluation = known.get("evaluation")
-    return Result(**{**known, "evaluation": quality.from_json(evaluation) if evaluation else None})
+    found = Result(**{**known, "evaluation": quality.from_json(evaluation) if evaluation else None})
+    return checked(found, ("reason", "image", "notebook"), flags=("passed",))
 
 
 def compact(seen: Seen) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from modelpack.quality.evaluation import Evaluation
 from modelpack.training.definition import Value
+
+T = TypeVar("T")
+
+_LARGEST = 1e12  # seconds: the year 33658
 
 
 class State(Enum):
@@ -84,4 +88,23 @@ def to_json(run: Run) -> dict[str, Any]:
 
 def from_json(value: Mapping[str, Any]) -> Run:
     """Raises KeyError, TypeError or ValueError for what is no run."""
-    return Run(**{**value, "parameters": MappingProxyType(dict(value["parameters"]))})
+    run = Run(**{**value, "parameters": MappingProxyType(dict(value["parameters"]))})
+    texts = [each for each in vars(run) if each not in ("created", "attempt", "parameters")]
+    return checked(run, texts, numbers=("created", "attempt"))
+
+
+def checked(value: T, texts: Iterable[str], numbers: Iterable[str] = (), flags: Iterable[str] = ()) -> T:
+    """The same value, whose attributes are what they should be; raises TypeError or ValueError. It may come from what a
+    run's own programs wrote, and whoever reads it looks after other models too."""
+    for each in texts:
+        if not isinstance(found := getattr(value, each), str):
+            raise TypeError(f"{each} is not a text")
+        found.encode()  # half a character (a lone surrogate) cannot be written down
+    for each in numbers:
+        found = getattr(value, each)
+        if not isinstance(found, int | float) or isinstance(found, bool) or not abs(found) < _LARGEST:
+            raise TypeError(f"{each} is not a number")
+    for each in flags:
+        if not isinstance(getattr(value, each), bool):
+            raise TypeError(f"{each} is neither true nor false")
+    return value

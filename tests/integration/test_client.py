@@ -151,6 +151,11 @@ def test_the_port_for_servers_takes_feedback_and_approves_nothing(site: Site) ->
         requests.post(f"{site.feedback}/api/v1/models/mpg/predictions", data=b"x" * 70_000, timeout=5).status_code
         == 413
     )
+    for number in ("1e400", "NaN", '"\\ud800"'):  # what JSON has no words for is not sent back
+        body = f'{{"labels": [{{"id": "a", "truth": {number}}}]}}'
+        as_json = {"Content-Type": "application/json"}
+        said = requests.post(f"{site.feedback}/api/v1/models/mpg/labels", data=body, headers=as_json, timeout=5)
+        assert (said.status_code, said.text.partition(":")[0]) == (422, "labels.0.truth.bool")
 
 
 def test_a_prediction_costs_nothing_while_the_gate_is_away(tmp_path: Path) -> None:

@@ -72,3 +72,21 @@ def test_what_cannot_be_compared_or_replaced_says_so(
     place = project(gitea, f"experiment-{abs(hash(new)) % 1000}", 2.002, 2.0, TRAINING.replace(old, new))
     ended, _, said = experiment(place, tmp_path, "--pr")
     assert ended == code and words in said and not place.pulls()
+
+
+def test_where_nothing_can_be_proposed_nothing_is_trained(tmp_path: Path) -> None:
+    fake.repository(tmp_path / "repo", {"training.yaml": TRAINING, "new.py": PLAIN})
+    done = modelpack(
+        "experiment",
+        "line",
+        "--repo",
+        "repo",
+        "--pr",
+        "--state",
+        "runs",
+        "--via",
+        f"registry.local/=oci:{tmp_path}",
+        cwd=tmp_path,
+    )
+    assert done.code == 2 and "no pull requests" in done.err
+    assert not (tmp_path / "runs").exists()

@@ -142,6 +142,45 @@ def test_cancelled_all_of_it_ends(world: Callable[..., World]) -> None:
     assert gone(here.state / asked.run.id)
 
 
+def test_what_leaves_the_runs_group_ends_with_it_too(world: Callable[..., World]) -> None:
+    leaves = f"""import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", os.getcwd()], start_new_session=True)
+{fake.FIT}"""
+    here = world({"fit.py": leaves})
+    asked = here.asked()
+    backend = here.backend(asked)
+    began = time.monotonic()
+    backend.start(asked.run, asked.training)
+    seen = until(backend, asked, over)
+    assert seen.state is State.SUCCEEDED and gone(here.state / asked.run.id, 0.5)
+    assert time.monotonic() - began < keeper.GRACE  # nobody waited for it
+
+
+def test_a_runs_folder_is_its_owners_alone(world: Callable[..., World]) -> None:
+    here = world()
+    asked = here.asked()
+    folder = here.state / asked.run.id
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)  # as whoever writes the training.yaml down makes it
+    here.backend(asked).start(asked.run, asked.training)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    until(here.backend(asked), asked, over)
+
+
+def test_a_keepers_environment_is_its_own(tmp_path: Path) -> None:
+    """Linux gives /proc/PID/environ of a process that is not dumpable to nobody else: proc_pid_environ(5)."""
+    program = """if True:
+        import ctypes, os, sys
+        from pathlib import Path
+        from modelpack.runs import keeper
+        with open(os.devnull) as lock:
+            os.environ[keeper.LOCK] = str(lock.fileno())
+            keeper.main(Path(sys.argv[1]), 60.0, [sys.executable, "-c", ""])
+        print("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"""
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "dumpable 0\n"
+
+
 def test_out_of_time_it_ends(world: Callable[..., World]) -> None:
     here = world(sleeping())
     asked = here.asked()

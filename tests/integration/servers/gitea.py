@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,10 @@ class Project:
         self.api("PATCH", f"/pulls/{number}", {"state": "open"}, user)
 
     def merge(self, number: int, user: str = OWNER, how: str = "merge") -> None:
-        """`how`: merge, rebase or squash."""
+        """`how`: merge, rebase or squash. Gitea looks for conflicts in its own time, and merges nothing before."""
+        until = time.monotonic() + _SECONDS
+        while not self.pull(number)["mergeable"] and time.monotonic() < until:
+            time.sleep(0.1)
         self.api("POST", f"/pulls/{number}/merge", {"Do": how, "delete_branch_after_merge": False}, user)
 
     def delete_branch(self, name: str) -> None:

@@ -132,6 +132,7 @@ def test_sources_that_leave_the_models_folder(root: Path, source: str) -> None:
             "its endpoint is no address",
         ),
         (CONFIG.replace("../store", "s3://bucket/x\n    endpointurl = file:///x"), InputError, "its endpoint is no"),
+        (CONFIG.replace("../store", "s3://bucket/x\n    endpointurl = http://[::1"), InputError, "its endpoint is no"),
         (CONFIG + "    version_aware = true\n", InputError, "'store' is version_aware"),
     ],
 )

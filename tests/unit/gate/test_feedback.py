@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack.errors import RefusedError
 from modelpack.gate import feedback as room
 from modelpack.gate.feedback import Feedback
 from modelpack.gate.signals import Labels
@@ -96,3 +97,21 @@ def test_lineage_is_kept_by_digest(feedback: Feedback) -> None:
     feedback.put_lineage("sha256:1", {"links": [1]})
     feedback.put_lineage("sha256:1", {"links": [2]})
     assert feedback.lineage("sha256:1") == {"links": [2]} and feedback.lineage("sha256:2") is None
+
+
+def test_made_up_models_take_no_more_room_than_so_many(
+    feedback: Feedback, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MOST_MODELS", 3)
+    for each in ("mpg", "a", "b"):
+        feedback.add_predictions(each, [("x", "v1", 1.0), ("y", "v1", 1.0)])
+        feedback.add_labels(each, {"x": 1.0, "y": 1.0})
+    for tell in (
+        lambda: feedback.add_predictions("c", [("x", "v1", 1.0)]),
+        lambda: feedback.add_labels("c", {"x": 1.0}),
+    ):
+        with pytest.raises(RefusedError, match="one model more than the 3"):
+            tell()
+    assert feedback.add_predictions("mpg", [("z", "v1", 1.0)]) == 1  # those that are known go on
+    clock.now += room.KEPT + 1
+    assert feedback.add_predictions("c", [("x", "v1", 1.0)]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,21 @@ def test_no_manifest_names_a_version_beside_the_one_place() -> None:
     named = {each["name"] for each in yaml.safe_load((MANIFESTS / "versions/kustomization.yaml").read_text())["images"]}
     for folder in ("gate", "settle", "prometheus"):
         assert container(folder)["image"] in named
+
+
+# -- Kubeflow's pipeline
+
+
+def test_kubeflows_pipeline_hands_the_run_to_a_step(tmp_path: Path) -> None:
+    pytest.importorskip("kfp")
+    file = tmp_path / "train.yaml"
+    words = [sys.executable, str(MANIFESTS / "kubeflow" / "train.py"), str(file), "--image", "registry.example.com/t:1"]
+    subprocess.run(words, check=True, timeout=60)
+    (found,) = yaml.safe_load_all(file.read_text())
+    assert list(found["root"]["inputDefinitions"]["parameters"]) == ["run"]
+    (step,) = (each["container"] for each in found["deploymentSpec"]["executors"].values())
+    assert (step["image"], step["command"]) == ("registry.example.com/t:1", ["modelpack"])
+    words = [each.replace("{{$.inputs.parameters['run']}}", "RUN") for each in step["args"]]
+    assert words == ["step", "all", "--folder", "/tmp/run", "--run", "RUN", "--results", "/tmp/results"]
+    asked = CliRunner().invoke(commands, ["step", "--help"]).output
+    assert all(each in asked for each in ("--folder", "--run", "--results"))

@@ -62,7 +62,7 @@ def test_tekton_has_a_task_for_each_block_with_results() -> None:
     assert step["envFrom"] == [{"secretRef": {"name": "s3"}}]
     assert "script" not in step and "seen.append" not in yaml.safe_dump(pipeline)
     assert {each["name"]: each["value"] for each in wanted["spec"]["params"]} == {
-        "dropRate": "0.5", "n": "8", "name": 'it"s $(x) $$', "flag": "false",
+        "dropRate": "0.5", "n": "8", "name": 'it"s $$(x) $$$$', "flag": "false",
     }  # fmt: skip
     assert wanted["spec"]["timeouts"] == {"pipeline": "90s"} and wanted["metadata"]["namespace"] == "training"
     assert scripts["immutable"] is True

@@ -152,6 +152,18 @@ def test_a_current_model_that_answers_nothing_is_none() -> None:
     assert "too few rows" in row(found).reason
 
 
+def test_a_current_model_that_answers_nothing_lets_nobody_pass_without_a_limit() -> None:
+    found = cars(OLD, [math.nan] * N, Criterion("mae", 0.5))
+    assert not found.passed
+    assert "the current model answers too few rows to be compared, and mae has no limit" in found.reason
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])
+@pytest.mark.parametrize("bad", [1e90, 1e149, 1e308])
+def test_a_number_out_of_all_bounds_does_not_pass(metric: str, bad: float) -> None:
+    assert not cars([*OLD[:7], bad, *OLD[8:]], OLD, Criterion(metric, 0.1)).passed
+
+
 def test_too_few_rows_do_not_pass() -> None:
     few = Sample(CARS[:19], OLD[:19], OLD[:19])
     found = quality.evaluate(few, "mpg", [MAE])

@@ -39,3 +39,12 @@ def test_it_is_wider_when_more_is_asked() -> None:
 
 def test_rows_that_all_agree_leave_no_doubt() -> None:
     assert bounds(0.25, np.zeros(30), np.ones(30), 0.95) == (0.25, 0.25)
+
+
+def test_large_influences_are_as_good_as_small_ones() -> None:
+    influence = RANDOM.exponential(size=100)
+    influence -= influence.mean()
+    plain = bounds(0.0, influence, np.ones(100), 0.95)
+    for unit in (1e-200, 1e200):
+        large = bounds(0.0, influence * unit, np.ones(100), 0.95)
+        assert (large[0] / unit, large[1] / unit) == pytest.approx(plain)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas
 import pytest
 
@@ -36,6 +38,18 @@ def test_the_split_does_not_depend_on_a_columns_type() -> None:
     for kind in (float, str, "Int64", object):
         changed = ROWS.assign(id=ROWS["id"].astype(kind))
         assert set(split(changed, ["id"], 0.2)[1]["id"].astype(int)) == ids(heldout)
+
+
+def test_one_word_in_a_column_moves_no_other_row(tmp_path: Path) -> None:
+    numbers = [f"{each}.0" for each in range(500)] + [f"{each}.50" for each in range(500)] + ["1e3", "007"]
+    for values, word in ((numbers, "?"), (["true", "false", "TRUE"] * 50, "")):
+        held = []
+        for more in ([], [word]):
+            lines = [f"{each},{place}" for place, each in enumerate([*values, *more])]
+            (tmp_path / "rows.csv").write_text("\n".join(["key,place", *lines]) + "\n")
+            _, heldout = split(pandas.read_csv(tmp_path / "rows.csv"), ["key"], 0.4)
+            held.append({each for each in heldout["place"] if each < len(values)})
+        assert held[0] == held[1]
 
 
 def test_the_split_is_the_same_on_every_machine() -> None:

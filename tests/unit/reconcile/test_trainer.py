@@ -76,7 +76,7 @@ def attempts(*changes: dict[str, object]) -> tuple[Attempt, ...]:
         ({"data": "d3", "attempts": attempts({"retryable": False})}, Action.START, "d1 -> d3"),
         ({"data": "d2", "definition": "2", "attempts": attempts({"retryable": False})}, Action.START, "attempt 2"),
         ({"data": "d2", "attempts": attempts({"state": Run.SUCCEEDED})}, Action.NOTHING, "tried as v2, which did not"),
-        ({"data": "d2", "attempts": attempts({"state": Run.SUCCEEDED, "passed": True})}, Action.NOTHING, "those of v2"),
+        ({"data": "d2", "attempts": attempts({"state": Run.SUCCEEDED, "passed": True})}, Action.NOTHING, "not in the"),
     ],
 )  # fmt: skip
 def test_what_is_started(changes: dict[str, object], action: Action, words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,15 +100,24 @@ def test_answers_that_say_nothing_are_errors(server: Server, answer: tuple[int, 
         Remote(server.url).look(run())
 
 
-def test_nobody_there() -> None:
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", f"http://{'a' * 300}", "http://[::1", "ftp://x", "//"])
+def test_nobody_there(url: str) -> None:
     with pytest.raises(RemoteError, match="cannot be reached"):
-        Remote("http://127.0.0.1:9").start(run(), TRAINING)
+        Remote(url).start(run(), TRAINING)
 
 
-def test_the_token_goes_along_but_never_in_the_clear(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_goes_along_but_never_in_the_clear(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("default login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    Remote(f"{server.url}/runs").start(run(), TRAINING)
+    assert "Authorization" not in server.seen[-1].headers  # a login for others is not this service's
     monkeypatch.setenv(TOKEN, "hush")
     Remote(f"{server.url}/runs").start(run(), TRAINING)
     assert server.seen[-1].headers["Authorization"] == "Bearer hush"
+    with pytest.raises(InputError, match="is no address"):
+        Remote("https://[::1/runs").start(run(), TRAINING)
     with pytest.raises(RefusedError, match="in the clear") as caught:
         Remote("http://runs.example.com").start(run(), TRAINING)
     assert "hush" not in str(caught.value)

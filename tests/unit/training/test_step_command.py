@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,14 @@ def test_what_is_no_run(place: Path, capsys: pytest.CaptureFixture[str], run: st
     options = ["--run", run] if run else []
     assert step("fetch", "--folder", place / "run", *options) in (2, 3)
     assert words in capsys.readouterr().err
+
+
+def test_a_login_in_the_runs_repository_is_written_nowhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELPACK_REPOSITORY", "")
+    run = json.loads(run_file(place).read_text()) | {"repository": "https://me:secret@127.0.0.1:1/x.git"}
+    folder = place / "run"
+    with pytest.raises(SystemExit):
+        main(["step", "fetch", "--folder", str(folder), "--run", json.dumps(run)])
+    assert json.loads((folder / "run.json").read_text())["repository"] == "https://127.0.0.1:1/x.git"
+    assert os.environ["MODELPACK_REPOSITORY"] == run["repository"]  # git alone is told
+    assert not [each for each in folder.rglob("*") if each.is_file() and b"secret" in each.read_bytes()]

@@ -115,6 +115,15 @@ def test_a_candidate_is_held_against_what_git_names(world: Callable[..., World])
     assert row.old is not None and row.new is not None and row.old < row.new < 0.5
 
 
+def test_a_current_model_that_is_lost_is_no_reason_to_pass(world: Callable[..., World]) -> None:
+    here = world()
+    first = here.all()
+    assert first.result is not None
+    here.serve(f"{first.result.image.partition('@')[0]}@sha256:{'0' * 64}")
+    with pytest.raises(NotFoundError, match="Git names it, and it cannot be had"):
+        here.all()
+
+
 def test_the_current_model_is_asked_by_the_code_that_it_was_made_with(world: Callable[..., World]) -> None:
     here = world()
     first = here.all()
