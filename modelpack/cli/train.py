@@ -334,5 +334,7 @@ def _open(folder: Path, run_id: str) -> tuple[Backend, Run]:
         from modelpack.fields import nearest
 
         near = nearest(run_id, known)
-        raise NotFoundError(run_id, f"is no run in {folder}", f"did you mean {near}?" if near else "modelpack runs")
+        raise NotFoundError(
+            run_id, f"is no run in {folder}", f"did you mean {near}?" if near else "modelpack runs lists them"
+        )
     return _backend(folder, run_id, rules), known[run_id]

@@ -246,7 +246,8 @@ def _next_attempt(state: State, cause: _Cause) -> Decision:
     number = len(before) + 1
     if failed:
         last = failed[-1]
-        said = f"{last.id} was {last.state.value}" + (f": {last.message}" if last.message else "")
+        ended = "failed" if last.state is RunState.FAILED else f"was {last.state.value}"
+        said = f"{last.id} {ended}" + (f": {last.message}" if last.message else "")
         if any(_is_final(each) for each in failed):
             return Decision(Action.HOLD, f"{said}; data, code or training.yaml has to change first", cause.key)
         if len(failed) > state.retries:

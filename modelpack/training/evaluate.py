@@ -128,4 +128,4 @@ def predict(context: Context, out: Path, which: str, asked: Asked, rows: Path) -
         if code == 0 and out.is_file():
             return list(quality.predictions(out))
         problem = child.how(code) if code else "ended well, but wrote no predictions"
-    raise InputError(" ".join(asked.places[-1][1]), f"could not ask {which}: it {problem}", "the log above says more")
+    raise InputError(" ".join(asked.places[-1][1]), f"could not ask {which}: it {problem}")

@@ -66,7 +66,7 @@ def attempts(*changes: dict[str, object]) -> tuple[Attempt, ...]:
         # runs that this memory knows
         ({"data": "d2", "attempts": attempts({"state": Run.RUNNING})}, Action.WAIT, "a1 is under way, for v2"),
         ({"data": "d3", "attempts": attempts({"state": Run.PENDING})}, Action.WAIT, "a1 is under way"),
-        ({"data": "d2", "attempts": attempts({})}, Action.WAIT, "a1 was failed: disk full; once more in 50 s"),
+        ({"data": "d2", "attempts": attempts({})}, Action.WAIT, "a1 failed: disk full; once more in 50 s"),
         ({"data": "d2", "attempts": attempts({"ended": NOW - 60})}, Action.START, "d1 -> d2, attempt 2"),
         ({"data": "d2", "attempts": attempts({"ended": NOW + 9e9})}, Action.START, "attempt 2"),
         ({"data": "d2", "attempts": attempts({"ended": 0.0, "state": Run.LOST})}, Action.START, "attempt 2"),

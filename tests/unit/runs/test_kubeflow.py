@@ -80,7 +80,7 @@ def test_cancelled_and_removed(kubeflow: FakeKubeflow, server: Server) -> None:
 
 
 def test_a_pipeline_that_is_not_uploaded(server: Server) -> None:
-    with pytest.raises(NotFoundError, match="manifests/kubeflow/train.py"):
+    with pytest.raises(NotFoundError, match=r"kubeflow/train\.py"):
         Kubeflow.connect(server.url, "").start(run(), training("kfp", url="x", pipeline="other"))
 
 
