@@ -153,7 +153,7 @@ def chromium() -> str:
         return program("chromium", "apt-get install chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it is open an event loop runs in this thread, and no other may
 def browser(chromium: str) -> Iterator[Any]:
     """Chromium, driven by Playwright."""
     playwright = pytest.importorskip("playwright.sync_api")

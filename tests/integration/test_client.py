@@ -42,14 +42,15 @@ def nginx(folder: Path, upstream: str) -> Iterator[str]:
     port, found = free_port(), program("nginx", "apt-get install nginx-light")
     text = (CLIENT / "nginx.conf").read_text()
     for old, new in (
+        ("/tmp/", f"{folder}/"),  # first: what comes in below may lie there
         ("listen 8080", f"listen 127.0.0.1:{port}"),
         ("/usr/share/nginx/client", str(CLIENT)),
         ("http://envoy.projectcontour:80", upstream),
-        ("/tmp/", f"{folder}/"),
     ):
         assert old in text
         text = text.replace(old, new)
-    (folder / "nginx.conf").write_text(text)
+    # started by root, its workers would be somebody who may not look into this checkout
+    (folder / "nginx.conf").write_text(text if os.getuid() else f"user root;\n{text}")
     words = [found, "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;"]
     with running(words, folder / "nginx.log", lambda _: listening(port)):
         yield f"http://127.0.0.1:{port}"
