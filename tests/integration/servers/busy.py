@@ -30,10 +30,14 @@ def busy(port: int, times: int) -> Iterator[int]:
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=_copy, args=pair, daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
     try:
         yield int(listener.getsockname()[1])
     finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # ends accept: it would take the next socket with this number
+        thread.join(10)
         listener.close()
 
 

@@ -25,10 +25,14 @@ def cutting(port: int, times: int, after: int) -> Iterator[int]:
                 threading.Thread(target=_copy, args=(client, server, None, after), daemon=True).start()
                 threading.Thread(target=_copy, args=(server, client, left, after), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
     try:
         yield int(listener.getsockname()[1])
     finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # ends accept: it would take the next socket with this number
+        thread.join(10)
         listener.close()
 
 
