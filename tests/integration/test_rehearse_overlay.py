@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from modelpack.reference import Reference
 from modelpack.rehearse.overlay import build
 from modelpack.rehearse.plan import read_plan
 from tests.command import Done, modelpack
@@ -123,6 +124,7 @@ def test_the_examples_overlays_can_be_rehearsed(tmp_path: Path, monkeypatch: pyt
         for path in (ROOT / part).rglob("*")
         if path.is_file() and "artifacts" not in path.parts
     }
+    mpg = Reference.parse("registry.local/models/mpg:v1")
     model = tip["model-images/mpg/model.yaml"].partition(b"targets:")[0]
     tip["model-images/mpg/model.yaml"] = model + tip["manifests/overlays/environments.yaml"]
 
@@ -133,7 +135,7 @@ def test_the_examples_overlays_can_be_rehearsed(tmp_path: Path, monkeypatch: pyt
     with available(kubectl) as path:
         monkeypatch.setenv("PATH", path)
         for name, steps in (("staging", (10, 25, 50)), ("production", (5, 10, 25, 50))):
-            plan = read_plan(tuple(tip), tip.get, None, name, partial(build, export=export))
+            plan = read_plan(tuple(tip), tip.get, mpg, name, partial(build, export=export))
             assert (plan.canary.namespace, plan.canary.steps, plan.target.namespace) == (name, steps, name)
             assert plan.gate == tip["model-images/mpg/gate.yaml"]
 
