@@ -16,6 +16,8 @@ from modelpack.cli.step import step
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelpack.registry import Via
     from modelpack.runs import Backend
     from modelpack.training.definition import Value
@@ -56,9 +58,12 @@ def train(
 ) -> None:
     """Start a training run, and follow it.
 
-    What is trained stands in model-images/MODEL/training.yaml on the branch: the data, the notebook or command, what
-    the model must pass, and where the run takes place. A model that passes is packaged, with its evaluation and
-    provenance beside it in the registry; one that does not leaves its evaluation there.
+    MODEL is a model's name. What is trained then stands in model-images/MODEL/training.yaml on the branch: the data,
+    the notebook or command, what the model must pass, and where the run takes place. A model that passes is packaged,
+    with its evaluation and provenance beside it in the registry; one that does not leaves its evaluation there.
+
+    Or it is a file that modelpack compile made. Its Job or PipelineRun starts at the cluster of $KUBECONFIG, a Kubeflow
+    pipeline at $KF_PIPELINES_ENDPOINT; the same file again starts nothing.
 
     Ctrl-C stops following; the run goes on.
 
@@ -67,10 +72,16 @@ def train(
       modelpack train mpg
       modelpack train mpg --repo git@example.com:team/serving.git --parameter alpha=0.3
       modelpack train mpg --detach --json
+      modelpack train tekton.yaml
 
     Exit codes: 0 the model passed (or, with --detach, the run has started); 2 the training failed; 3 unknown model,
     data or file; 4 the model did not pass; 5 Git, registry or backend failed: try again.
     """
+    if model.endswith((".yaml", ".yml")):
+        if parameters:
+            raise click.UsageError("a compiled file has its parameters in it: give them to modelpack compile")
+        _train_compiled(Path(model), wait, as_json)
+        return
     from modelpack import runs as places
     from modelpack.gitops import open_repository
     from modelpack.registry import Via
@@ -102,6 +113,19 @@ def train(
     seen = follow(backend, run, shown=not as_json and sys.stderr.isatty())
     emit(value_of(run, seen), sentence(run, seen), as_json)
     leave(run, seen)
+
+
+def _train_compiled(file: Path, wait: bool, as_json: bool) -> None:
+    """Start what `modelpack compile` made, and follow it."""
+    from modelpack.runs.compiled import check, open_compiled
+
+    compiled = open_compiled(file)
+    compiled.start()
+    seen = _until_over(compiled.look, compiled.log, compiled.name, not as_json) if wait else compiled.look()
+    value = {"name": compiled.name, "state": seen.state.value, "message": seen.message}
+    emit(value, f"{compiled.name} {'has started' if not wait else seen.state.value}", as_json)
+    if wait:
+        check(compiled.name, seen)
 
 
 @click.group(invoke_without_command=True)
@@ -204,19 +228,27 @@ def remove(folder: Path, run_id: str) -> None:
 
 def follow(backend: Backend, run: Run, shown: bool) -> Seen:
     """Wait for the end; what the run writes goes to stderr where that is a terminal. Ctrl-C leaves it running."""
+    try:
+        return _until_over(lambda: backend.look(run), lambda: backend.log(run), run.id, shown)
+    except KeyboardInterrupt:
+        click.echo(f"modelpack runs log {run.id}, or cancel", err=True)
+        raise
+
+
+def _until_over(look: Callable[[], Seen], log: Callable[[], str], name: str, shown: bool) -> Seen:
     written = ""
     try:
         while True:
-            seen = backend.look(run)
-            if shown:
-                text = backend.log(run)
+            seen = look()
+            if shown and sys.stderr.isatty():
+                text = log()
                 click.echo(_plain(_news(written, text)), err=True, nl=False)
                 written = text
             if seen.state.over:
                 return seen
             time.sleep(_LOOK)
     except KeyboardInterrupt:
-        click.echo(f"\n{run.id} goes on: modelpack runs log {run.id}, or cancel", err=True)
+        click.echo(f"\n{name} goes on", err=True)
         raise
 
 

@@ -6,12 +6,14 @@ the older one counts and the other is deleted. How good a model was found stands
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
@@ -120,14 +122,59 @@ class Kubeflow:
         return tuple(run for run in found if run.model == model)
 
     def _found(self, run: Run) -> list[Any]:
-        """The server's runs of that name, the oldest first."""
-        predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": run.id}
-        with _errors(self.url):
-            answer = self.client.list_runs(
-                page_size=_MOST, filter=json.dumps({"predicates": [predicate]}), namespace=self.namespace or None
-            )
-        # two in one second: the id decides, for everybody alike
-        return sorted(answer.runs or (), key=lambda each: (str(each.created_at), each.run_id))
+        return named(self.client, run.id, self.namespace, self.url)
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A compiled file as a run of its own, at the server that kfp's own settings name ($KF_PIPELINES_ENDPOINT). `name`
+    is the pipeline's, the run's is that and a digest of the file."""
+
+    file: Path
+    pipeline: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.pipeline}-{hashlib.sha256(self.file.read_bytes()).hexdigest()[:10]}"
+
+    def start(self) -> None:
+        if not self._found():
+            with _errors(self.pipeline):
+                self._client().create_run_from_pipeline_package(
+                    str(self.file), run_name=self.name, experiment_name=EXPERIMENT, enable_caching=False
+                )
+
+    def look(self) -> Seen:
+        found = self._found()
+        return seen(found[0]) if found else Seen(State.LOST, "the server knows nothing of it", retryable=True)
+
+    def log(self) -> str:
+        """The server keeps the logs of its steps."""
+        return ""
+
+    def _found(self) -> list[Any]:
+        return named(self._client(), self.name, "", self.pipeline)
+
+    def _client(self) -> Any:
+        try:
+            import kfp
+        except ImportError as error:
+            remedy = "run pip install 'modelpack-delivery[kfp]'"
+            raise InputError("Kubeflow Pipelines", f"needs {error.name}", remedy) from error
+        with warnings.catch_warnings(), _errors(self.pipeline):
+            warnings.simplefilter("ignore")
+            return kfp.Client(existing_token=os.environ.get(TOKEN) or None)
+
+
+def named(client: Any, name: str, namespace: str, place: str) -> list[Any]:
+    """The server's runs of a name, the oldest first; `place` is what errors are about."""
+    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    with _errors(place):
+        answer = client.list_runs(
+            page_size=_MOST, filter=json.dumps({"predicates": [predicate]}), namespace=namespace or None
+        )
+    # two in one second: the id decides, for everybody alike
+    return sorted(answer.runs or (), key=lambda each: (str(each.created_at), each.run_id))
 
 
 def seen(run: Any) -> Seen:

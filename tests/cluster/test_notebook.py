@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
-import yaml
 
 from modelpack import notebook as room
 from modelpack.notebook import Place
 from tests.cluster import images, tekton, volumes
 from tests.cluster.environment import Environment
-from tests.cluster.world import wait
+from tests.command import modelpack
 from tests.fakes.blocks import run_blocks
 from tests.fakes.notebooks import WHOLE
 
@@ -35,21 +34,22 @@ def _place(cluster: Environment) -> Iterator[Place]:
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def created(cluster: Environment, data: bytes) -> str:
-    """The name of what was applied; applied again it stays as it is."""
-    for _ in range(2):
-        cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=data.decode())
-    return str(list(yaml.safe_load_all(data))[-1]["metadata"]["name"])
+def trained(cluster: Environment, data: bytes, folder: Path) -> str:
+    """The name of what `modelpack train` started and followed to a good end."""
+    file = folder / "compiled.yaml"
+    file.write_bytes(data)
+    env = {"KUBECONFIG": str(cluster.kubeconfig)}
+    done = modelpack("train", file, "--json", cwd=folder, env=env, timeout=SECONDS)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["state"] == "succeeded"
+    return str(json.loads(done.out)["name"])
 
 
-def test_a_job_runs_the_blocks_one_after_another(cluster: Environment, place: Place) -> None:
-    name = created(cluster, room.to_job(room.parse(WHOLE, "train.ipynb"), place))
-
-    def ended() -> dict[str, Any] | None:
-        status = cluster.get("job", place.namespace, name).get("status", {})
-        return status if status.get("succeeded") or status.get("failed") else None
-
-    assert wait("the Job", ended, SECONDS).get("succeeded") == 1
+def test_a_job_runs_the_blocks_one_after_another(cluster: Environment, place: Place, tmp_path: Path) -> None:
+    data = room.to_job(room.parse(WHOLE, "train.ipynb"), place)
+    name = trained(cluster, data, tmp_path)
+    assert cluster.get("job", place.namespace, name)["status"].get("succeeded") == 1
+    assert trained(cluster, data, tmp_path) == name  # which ended before
 
 
 def test_tekton_runs_a_task_for_each_block_and_keeps_the_result(
@@ -57,14 +57,9 @@ def test_tekton_runs_a_task_for_each_block_and_keeps_the_result(
 ) -> None:
     volumes.add(cluster, 1)
     pipeline = room.parse(WHOLE, "train.ipynb")
-    name = created(cluster, room.to_tekton(pipeline, place))
-
-    def ended() -> dict[str, Any] | None:
-        status: dict[str, Any] = cluster.get("pipelinerun", place.namespace, name).get("status", {})
-        return status if status.get("completionTime") else None
-
-    status = wait("the PipelineRun", ended, SECONDS)
-    assert status["conditions"][0]["status"] == "True", status
+    data = room.to_tekton(pipeline, place)
+    cluster.kubectl("apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-", stdin=data.decode())
+    status = cluster.get("pipelinerun", place.namespace, trained(cluster, data, tmp_path))["status"]
     results = {each["name"]: float(each["value"]) for each in status["results"]}
     assert results == run_blocks(pipeline, tmp_path)
     tasks = {each["pipelineTaskName"] for each in status["childReferences"]}
