@@ -15,7 +15,6 @@ from modelpack.fields import Fields
 from modelpack.quality.drift import BINS, psi
 
 Value = float | str | bool
-KINDS = ("labels", "drift", "alert")
 METRICS = ("mae", "rmse", "accuracy")
 _Z = 2.326  # the standard normal's 99th percentile
 _LARGEST = 1e70  # the fourth power is a number still

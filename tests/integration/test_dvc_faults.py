@@ -16,9 +16,8 @@ from modelpack.data.remote import Remote
 from modelpack.data.writing import write_file
 from modelpack.errors import InputError, IntegrityError, NotFoundError, RefusedError, RemoteError
 from tests.integration.dvc_place import MODEL, Place, md5, write
-from tests.integration.servers.busy import busy
-from tests.integration.servers.cutting import cutting
 from tests.integration.servers.process import free_port
+from tests.integration.servers.relay import busy, cutting
 from tests.integration.servers.s3 import REGION, S3
 
 MIB = 1 << 20

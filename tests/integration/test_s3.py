@@ -14,8 +14,8 @@ from modelpack.files import File, Source
 from modelpack.image import plan_layers
 from modelpack.oci import digest_of
 from modelpack.source import open_source
-from tests.integration.servers.cutting import cutting
 from tests.integration.servers.process import free_port
+from tests.integration.servers.relay import cutting
 from tests.integration.servers.s3 import S3
 
 MIB = 1 << 20
