@@ -119,6 +119,7 @@ class Bucket:
 
         part = max(_LEAST_PART, size // _PARTS + 1)
         config = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=_UPLOADS)
+        config.max_in_memory_upload_chunks = _UPLOADS  # ten otherwise, whatever is on its way; no argument sets it
         kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
         body = io.BufferedReader(_Stream(iter(pieces)), PIECE)
         try:
