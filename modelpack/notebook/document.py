@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelpack.errors import InputError, NotFoundError
+from modelpack.fields import nearest
 
 LARGEST = 64 * 1024 * 1024  # bytes
 _DEEPEST = 100  # levels; whatever walks a notebook recurses
@@ -102,6 +104,17 @@ def parameters(document: Document) -> dict[str, Any]:
                 continue
             found |= {each.id: literal(value) for each in targets if isinstance(each, ast.Name)}
     return found
+
+
+def check_parameters(document: Document, given: Iterable[str]) -> None:
+    """Raise InputError for the first name that no parameters cell of the notebook assigns."""
+    known = parameters(document)
+    for key in given:
+        if key not in known:
+            near = nearest(key, known)
+            listed = f"it takes: {', '.join(known) or 'none; tag the cell that assigns them `parameters`'}"
+            remedy = f"did you mean {near!r}? {listed}" if near else listed
+            raise InputError(document.name, f"takes no parameter {key!r}", remedy)
 
 
 def literal(node: ast.expr) -> Any:

@@ -19,8 +19,8 @@ from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
 from modelpack.errors import InputError, ModelpackError, RemoteError
-from modelpack.fields import nearest
 from modelpack.notebook import document, kernel, page
+from modelpack.notebook.document import check_parameters
 
 _TAG = "parameters"  # what papermill looks for
 _INJECTED = ("injected-parameters", "papermill-error-cell-tag")  # cells that papermill adds
@@ -55,7 +55,7 @@ def execute(
     """
     found = document.load(notebook)
     known = document.parameters(found)
-    _check(found.name, parameters, known)
+    check_parameters(found, parameters)
     given = {**{key: value for key, value in offered.items() if key in known}, **parameters}
     if not cwd.is_dir():
         raise InputError(cwd, "is not a folder")
@@ -72,16 +72,6 @@ def execute(
         page.write(out, html, title=found.name, problem=problem)
     if ended or failure:
         raise ended or failure  # type: ignore[misc]
-
-
-def _check(name: str, parameters: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    for key in parameters:
-        if key not in known:
-            near = nearest(key, known)
-            listed = ", ".join(known) or "none; tag the cell that assigns them `parameters`"
-            raise InputError(
-                name, f"takes no parameter {key!r}", f"did you mean {near!r}?" if near else f"it takes: {listed}"
-            )
 
 
 def _papermill(

@@ -19,7 +19,7 @@ from modelpack.gitops.environment import home_of, name_there
 from modelpack.gitops.place import whole
 from modelpack.gitops.pull import Pulled
 from modelpack.lineage import Version
-from modelpack.reconcile.deployer import Candidate, Decision, State, decide
+from modelpack.reconcile.deployer import Candidate, Decision, Outdated, State, decide
 from modelpack.reconcile.look import Rooms, Subject
 from modelpack.reconcile.outcome import Outcome
 from modelpack.reconcile.state import Memory
@@ -71,13 +71,27 @@ def look(subject: Subject, place: Place, tip: gitops.Repository, versions: Seque
         candidates=tuple(_candidate(each) for each in versions),
         rejected=(*gitops.rejected(tip, model), *place.rejected),
         left=tuple(sorted(left - set(named))),
+        unseen=not place.home,
     )
 
 
 def judge(subject: Subject, place: Place, tip: gitops.Repository, versions: Sequence[Version]) -> Decision:
     """Which version a tip is to name; the history is read only where there is one."""
     decision = decide(look(subject, place, tip, versions, past=False))
-    return decide(look(subject, place, tip, versions, past=True)) if decision.candidate else decision
+    found = decision.candidate or decision.outdated
+    return decide(look(subject, place, tip, versions, past=True)) if found else decision
+
+
+def outdated(
+    subject: Subject, repository: gitops.Repository, rooms: Rooms, versions: Sequence[Version]
+) -> Outdated | None:
+    """What has to be held against the model that is named by now; None where that cannot be told, which `deploy` says
+    why, or where runs could not see it either."""
+    try:
+        with open_place(subject, repository, rooms) as place:
+            return judge(subject, place, place.repository, versions).outdated if place.home else None
+    except ModelpackError:
+        return None
 
 
 def deploy(
@@ -213,7 +227,8 @@ def _check_dvc(data: bytes, path: str) -> None:
 
 def _candidate(version: Version) -> Candidate:
     image = str(version.reference) if version.reference else ""
-    return Candidate(version.version, image, version.passed, version.model_digest)
+    against = version.evaluation.against if version.evaluation else ""
+    return Candidate(version.version, image, version.passed, version.model_digest, against)
 
 
 def _before(tip: gitops.Repository, model: gitops.Model, target: Target) -> Iterator[str]:

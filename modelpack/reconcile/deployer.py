@@ -1,7 +1,8 @@
 """Which version of a model is proposed to Git: pure, from what the registry and Git say.
 
 The newest that passed the quality gate, if Git names an older one. Never a rejected one, never one that Git named
-before and left, never an older one; and where an order cannot be told, none: that is a person's to say.
+before and left, never an older one, never one that was held against another model than the one that Git names now; and
+where an order cannot be told, none: that is a person's to say.
 """
 
 from __future__ import annotations
@@ -17,30 +18,48 @@ from modelpack.gitops.models import Rejected
 @dataclass(frozen=True)
 class Candidate:
     """A version in the registry. `image` is its reference with digest, "" for one that was never packaged; `passed`
-    what its evaluation says, None without one."""
+    what its evaluation says, None without one; `against` the version that it was held against, "" for none."""
 
     version: str
     image: str
     passed: bool | None
     model_digest: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the tip names: `named` are the images of the targets, `left` those that they had before."""
+    """What the tip names: `named` are the images of the targets, `left` those that they had before. `unseen`: runs
+    cannot see it, and hold candidates against nothing."""
 
     named: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...] = ()
     left: tuple[str, ...] = ()
+    unseen: bool = False
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """A version that passed against another model than the image that is `named` now: it is to be held against that."""
+
+    version: str
+    against: str
+    named: str
+
+    @property
+    def words(self) -> str:
+        held = f"was held against {self.against}" if self.against else "was held against no model"
+        return f"{self.version} {held}, and Git names {version_of(self.named) or 'nothing'} now"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to propose, None for nothing, and why in a few words."""
+    """What to propose, None for nothing, and why in a few words; `outdated` is the newest that is refused for that."""
 
     candidate: Candidate | None
     reason: str
+    outdated: Outdated | None = None
 
 
 def decide(state: State) -> Decision:
@@ -62,13 +81,17 @@ def decide(state: State) -> Decision:
     if not newer:
         return Decision(None, _nothing_newer(ordered[-1], state.named, max(known)))
     refusals: list[str] = []
+    outdated: Outdated | None = None
     for each in reversed(newer):
         refusal = _refusal(each, state)
+        if not refusal and not _is_held(each, state):
+            late = Outdated(each.version, each.against, state.named[0])
+            outdated, refusal = outdated or late, late.words
         if not refusal:
             why = f"{each.version} passed, Git names {_names(state.named)}"
-            return Decision(each, "; ".join((why, *refusals)))
+            return Decision(each, "; ".join((why, *refusals)), outdated)
         refusals.append(refusal)
-    return Decision(None, "; ".join(refusals))
+    return Decision(None, "; ".join(refusals), outdated)
 
 
 def _goes_forward(candidate: Candidate, named: Sequence[str], known: Sequence[tuple[int, ...]]) -> bool:
@@ -95,6 +118,24 @@ def _refusal(candidate: Candidate, state: State) -> str:
     if any(digest == digest_of(image) for image in state.left):
         return f"{version} was named before, and left: bump it by hand to name it again"
     return ""
+
+
+def _is_held(candidate: Candidate, state: State) -> bool:
+    """Whether it was held against what is named first, as runs do it: that version, or another of the same model. An
+    image that is none of the registry's models is held against by its name, or not at all."""
+    now, version = state.named[0], version_of(state.named[0])
+    current = next((each for each in state.candidates if each.image and _is_of(now, each)), None)
+    if state.unseen or candidate.against == (current.version if current else version):
+        return True
+    if current is None:
+        return not candidate.against
+    known = (candidate, *(each for each in state.candidates if each.version == candidate.against))
+    return bool(current.model_digest) and current.model_digest in (each.model_digest for each in known)
+
+
+def _is_of(image: str, candidate: Candidate) -> bool:
+    digest = digest_of(image)
+    return digest == digest_of(candidate.image) if digest else version_of(image) == candidate.version
 
 
 def _order_of(image: str, candidates: Iterable[Candidate]) -> tuple[int, ...] | None:

@@ -19,6 +19,7 @@ from modelpack.gitops.environment import home_of
 from modelpack.gitops.models import ROOT
 from modelpack.gitops.place import place_of
 from modelpack.oci import digest_of
+from modelpack.reconcile.deployer import Outdated
 from modelpack.reconcile.rollouts import Gate, Seen
 from modelpack.reconcile.trainer import Attempt, Record, Signal, State
 from modelpack.reference import Reference
@@ -150,6 +151,7 @@ def look(
     rooms: Rooms,
     versions: Sequence[Version],
     attempts: Sequence[Attempt],
+    outdated: Outdated | None = None,
 ) -> Look:
     """Look at data, code and gate, beside the versions in the registry. Raises RemoteError where one of the first two
     cannot be told."""
@@ -176,6 +178,7 @@ def look(
         attempts=tuple(attempts),
         signals=signals,
         definition=digest_of(subject.text),
+        outdated=outdated,
     )
     return Look(state, notes, unsure)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from modelpack import gitops
 from modelpack.errors import ModelpackError
 from modelpack.lineage import Version
-from modelpack.reconcile.deploy import DEPLOY, Request, deploy, open_place
+from modelpack.reconcile.deploy import DEPLOY, Request, deploy, open_place, outdated
 from modelpack.reconcile.look import Rooms, Subject, look, subjects
 from modelpack.reconcile.outcome import Outcome, failed
 from modelpack.reconcile.recorder import RECORD, record
@@ -86,7 +86,8 @@ class _Round:
 
     def _train(self) -> Iterator[Outcome]:
         attempts = [each.attempt for each in self._runs.known()]
-        seen = look(self._subject, self._repository, self._rooms, self._versions, attempts)
+        late = outdated(self._subject, self._repository, self._rooms, self._versions)
+        seen = look(self._subject, self._repository, self._rooms, self._versions, attempts, late)
         yield train(self._subject, self._repository, seen, self._memory, self._rooms)
         yield from self._runs.collect()
 

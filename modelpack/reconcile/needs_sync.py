@@ -21,7 +21,7 @@ from modelpack import gitops
 from modelpack.errors import DeclinedError, InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.gitops import digest_of
 from modelpack.gitops.proposal import proposed
-from modelpack.reconcile.deploy import Request, chosen, judge, open_place, propose_by_pull
+from modelpack.reconcile.deploy import Request, chosen, judge, open_place, outdated, propose_by_pull
 from modelpack.reconcile.look import Rooms, Subject, look, subjects
 from modelpack.reconcile.state import Memory
 from modelpack.reconcile.train import run_of
@@ -68,7 +68,9 @@ def ask(what: str, model: str, rooms: Rooms, memory: Memory, request: Request | 
 
 def _train(subject: Subject, repository: gitops.Repository, rooms: Rooms, memory: Memory) -> Answer:
     attempts = [each.attempt for each in memory.runs(subject.image.name)]
-    seen = look(subject, repository, rooms, rooms.versions(subject), attempts)
+    versions = rooms.versions(subject)
+    late = outdated(subject, repository, rooms, versions)
+    seen = look(subject, repository, rooms, versions, attempts, late)
     decision = decide(seen.state)
     if decision.action is not Action.START:
         if seen.unsure and decision.action is Action.NOTHING:

@@ -7,11 +7,12 @@ alone is enough to decide: what the memory adds is runs under way, and those tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from modelpack.definition import order
+from modelpack.reconcile.deployer import Outdated
 from modelpack.training.definition import Stale
 from modelpack.training.identity import next_version, run_id
 from modelpack.training.run import State as RunState
@@ -88,7 +89,8 @@ class State:
 
     `data` and `code` are the versions at the branch's tip, `definition` is the digest of training.yaml; `ready`: the
     data's bytes are where they are read from, else `note` says what lacks. `taken` are versions that anybody has given
-    away: in the registry, in Git, rejected.
+    away: in the registry, in Git, rejected. `outdated` is what passed and may not be proposed, because Git names
+    another model by now.
     """
 
     model: str
@@ -105,6 +107,7 @@ class State:
     attempts: tuple[Attempt, ...] = ()
     signals: tuple[Signal, ...] = ()
     definition: str = ""
+    outdated: Outdated | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def _cause(state: State, records: tuple[Record, ...]) -> _Cause:
         gone = last.good and last.version not in {each.version for each in state.records}
         missing = ", which passed and is not in the registry: modelpack train makes it again" if gone else ""
         notes.append(f"its data and code are those of {last.version}{missing}")
-    for found in (*_signals(state, records), _age(state, last, in_vain)):
+    for found in (_late(state, tried), *_signals(state, records), _age(state, last, in_vain)):
         if found.key:
             return found
         notes += [found.words] if found.words else []
@@ -185,6 +188,17 @@ def _changes(last: Record, state: State) -> str:
 
 def _short(version: str) -> str:
     return f"{version[:19]}…" if len(version) > 20 else version or "(unknown)"
+
+
+def _late(state: State, tried: Sequence[Record]) -> _Cause:
+    """A candidate of these very data and code is made again, to be held against the model that is named by now: once
+    for each such model, whatever that run says it was held against."""
+    late = state.outdated
+    if late is None or not tried or tried[-1].version != late.version:
+        return _Cause("", "")
+    cause = f"held against {late.named}"
+    made = next((each.version for each in tried if _is_of(each, cause, state)), "")
+    return _Cause("", f"{late.words}, although {made} was made for that") if made else _Cause(cause, late.words)
 
 
 def _signals(state: State, records: tuple[Record, ...]) -> Iterator[_Cause]:

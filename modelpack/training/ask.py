@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelpack.errors import InputError, NotFoundError
-from modelpack.gitops import Draft, Model, Repository, by_name, targets_of, version_of
+from modelpack.gitops import Draft, Model, Repository, by_name, rejected, targets_of, version_of
 from modelpack.gitops.program import without_login
-from modelpack.lineage.records import EVALUATION_SUFFIX
 from modelpack.reference import Reference
 from modelpack.registry import Via
 from modelpack.registry import open_repository as open_images
@@ -52,8 +51,13 @@ def ask(
     reason: str,
     now: float,
     kind: str = "train",
+    over: Collection[str] = (),
 ) -> Asked:
-    """The run that trains a model from the branch's tip. `known` are other runs, whose versions are taken."""
+    """The run that trains a model from the branch's tip. `known` are other runs, whose versions are taken, but for those
+    whose ids are in `over`: they ended and made nothing.
+
+    Raises InputError for a parameter that the notebook does not take, and what reading the tip raises.
+    """
     from modelpack import data
 
     model = by_name(repository, name)
@@ -64,10 +68,14 @@ def ask(
         raise NotFoundError(training.data.source, version.note, "push the data, then train")
     tried = training if kind == "train" else experimental(training, f"{model.folder}/{TRAINING}")
     code = code_version(tried, model.folder, repository)
+    _check_parameters(tried, {**tried.train.parameters, **parameters}, model, repository)
     image = model.definition.image
     runs = [each for each in known if each.model == name]
-    taken = {*_tags(image, via), *_named(repository, model), *(each.version for each in runs)}
-    to_make = next_version(taken) if kind == "train" else EXPERIMENTAL
+    to_make = EXPERIMENTAL
+    if kind == "train":
+        versions, tags = _there(image, via)
+        versions |= {*_named(repository, model), *(each.label for each in rejected(repository, model))}
+        to_make = next_version(versions | {each.version for each in runs if each.id not in over}, tags)
     words = (image.name, name, to_make, version.text, code, f"{kind} {sorted(parameters.items())}")
     ids = {each.id for each in runs}
     attempt = next(each for each in range(1, len(ids) + 2) if run_id(*words, each) not in ids)
@@ -97,12 +105,27 @@ def experimental(training: Training, where: str) -> Training:
     return replace(training, train=training.experiment)
 
 
-def _tags(image: Reference, via: Via) -> tuple[str, ...]:
-    """The versions that its repository holds, those included of which it only has an evaluation."""
+def _check_parameters(training: Training, given: Iterable[str], model: Model, repository: Repository) -> None:
+    """Refuse now what the notebook would refuse in the run. A command is told any parameters, and knows its own."""
+    from modelpack.notebook import document
+
+    if not training.train.notebook:
+        return
+    path = f"{model.folder}/{training.train.notebook}"
+    if data := repository.read(path):
+        document.check_parameters(document.read(data, path), given)
+
+
+def _there(image: Reference, via: Via) -> tuple[set[str], frozenset[str]]:
+    """The versions that its repository holds, those included of which it only has an evaluation; and all its tags: what
+    is called like a version and is no model container counts nothing up, but its name is taken."""
+    from modelpack import lineage
+
     try:
-        return tuple(each.removesuffix(EVALUATION_SUFFIX) for each in open_images(image, via).tags())
+        tags = open_images(image, via).tags()
+        return {each.version for each in lineage.catalog(image, via, brief=True).versions}, frozenset(tags)
     except NotFoundError:  # nothing was ever pushed there
-        return ()
+        return set(), frozenset()
 
 
 def _named(repository: Repository, model: Model) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -62,16 +62,21 @@ def _value_of(train: Train) -> dict[str, Any]:
     return {"notebook": train.notebook, "command": list(train.command), "parameters": dict(train.parameters)}
 
 
-def next_version(taken: Iterable[str]) -> str:
-    """The version after the newest of those that are taken: its last number and one. Those without order don't count.
+def next_version(versions: Iterable[str], tags: Collection[str] = ()) -> str:
+    """The version after the newest: its last number and one. Those without order don't count, and what one of the tags
+    is called, be it a version or not, is left out.
 
     v1 where there is none: `v2` -> `v3`, `1.4.2` -> `1.4.3`.
     """
-    ordered = [(key, each) for each in taken if (key := order(each))]
-    if not ordered:
-        return _FIRST
-    newest = max(ordered)[1]
-    return _LAST_NUMBER.sub(lambda found: str(int(found[0]) + 1), newest)
+    ordered = [(key, each) for each in versions if (key := order(each))]
+    number = _after(max(ordered)[1]) if ordered else _FIRST
+    while number in tags:
+        number = _after(number)
+    return number
+
+
+def _after(version: str) -> str:
+    return _LAST_NUMBER.sub(lambda found: str(int(found[0]) + 1), version)
 
 
 def run_id(subject: str, model: str, version: str, data: str, code: str, cause: str, attempt: int) -> str:

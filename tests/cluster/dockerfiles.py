@@ -37,7 +37,10 @@ def key_of(*parts: str) -> str:
 
 BASE = f"localhost/base-{key_of(RELEASE, *PACKAGES, *LEFT_OUT)}"
 SECONDS = 900
-MOST_IMAGES = 60  # in the builder's storage, earlier builds' layers included; with more it starts anew
+STAGE = "dependencies"
+"""The stage of each Dockerfile that downloads; it has a tag of its own, and so outlives what was built on it."""
+
+MOST_IMAGES = 60  # in the builder's storage; with more, what no tag leads to is removed: what earlier sources made
 KEPT_SECONDS = 3600  # an older build of the same image is removed when nobody asked for it for this long
 
 
@@ -99,7 +102,7 @@ def _files(folder: Path) -> Iterable[Path]:
 def _make_base() -> None:
     """Put Debian with Python and git into the builder's storage. Takes a minute, and the network, once."""
     if len(_buildah("images", "--quiet").splitlines()) > MOST_IMAGES:
-        _buildah("rmi", "--all", "--force")
+        _buildah("rmi", "--prune")
     with suppress(ServerError):
         _buildah("inspect", "--type=image", BASE)
         return
@@ -134,9 +137,9 @@ def _built(name: str, dockerfile: Path, context: Path, files: Iterable[Path]) ->
         mounts += [f"--volume={each}:{each}:ro" for each in ("/etc/ssl/certs",) if Path(each).is_dir()]
         options = ["--quiet", "--layers", "--pull=false", "--isolation=chroot", "--network=host", *mounts]
         options += [f"--ignorefile={ignored}"] if ignored.exists() else []
-        image = _buildah(
-            "bud", *options, f"--build-arg=BASE={BASE}", f"--file={dockerfile}", f"--tag={name}", str(context)
-        ).splitlines()[-1]
+        options += [f"--build-arg=BASE={BASE}", f"--file={dockerfile}"]
+        _buildah("bud", *options, f"--target={STAGE}", f"--tag={name}-{STAGE}", str(context))
+        image = _buildah("bud", *options, f"--tag={name}", str(context)).splitlines()[-1]
         storage = f"containers-storage:[overlay@{_storage()}+{_storage()}/run]{image}"
         copy = [program("skopeo", "apt-get install skopeo"), "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         _run([*copy, storage, f"oci:{kept.folder}:{TAG}"])

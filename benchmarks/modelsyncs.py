@@ -1,6 +1,6 @@
 """What the operator costs a round: CPU, memory, and calls to a real API server, for many ModelSyncs at rest.
 
-    python -m benchmarks.operator [--objects 100,1000] [--rounds 3] [--interval 20]
+    python -m benchmarks.modelsyncs [--objects 100,1000] [--rounds 3] [--interval 20]
 
 etcd and kube-apiserver are started for it. Every object is asked about once a round; none needs a run, so nothing
 changes. Calls are the API server's own count (apiserver_request_total) of what concerns ModelSyncs and PipelineRuns.
