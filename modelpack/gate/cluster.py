@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from modelpack.errors import ModelpackError, NotFoundError, RemoteError
+from modelpack.gate.config import FILE, FILES
 from modelpack.gate.prometheus import Prometheus
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.selectors import Selector
@@ -44,13 +45,13 @@ class InCluster:
             failed_at=_failed_at(seen),
         )
 
-    def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:
+    def config(self, namespace: str, model: str) -> Mapping[str, bytes]:
         """The ConfigMap `gate-MODEL` beside the Canary."""
         name = f"gate-{model}"
         files = self._cluster.config_map(namespace, name)
-        if "gate.yaml" not in files:
-            raise NotFoundError(f"ConfigMap {namespace}/{name}", "has no key gate.yaml")
-        return files["gate.yaml"], files.get("golden.jsonl")
+        if FILE not in files:
+            raise NotFoundError(f"ConfigMap {namespace}/{name}", f"has no key {FILE}")
+        return {each: files[each] for each in FILES if each in files}
 
     def source(self, target: Target, selectors: Sequence[Selector]) -> MetricSource:
         return Prometheus(target.metrics, selectors)

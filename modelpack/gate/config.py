@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelpack.definition import API_VERSION
-from modelpack.errors import InputError
+from modelpack.errors import NotFoundError
 from modelpack.fields import read
-from modelpack.gate.checks import Comparison, Golden, parse_check
+from modelpack.gate.checks import Check, Golden, ReadsFiles, parse_check
 from modelpack.gate.signals import Drift, Labels, read_signals
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+FILE = "gate.yaml"
+FILES = (FILE, "golden.jsonl", "reference.json", "benchmark.json")  # what a model's folder may hold for its gate
 DEFAULT_ALPHA = 0.05
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True)
 class GateConfig:
-    """`horizon` is in seconds of traffic, `alpha` the chance of a wrong verdict over all comparisons together.
+    """`horizon` is in seconds of traffic, `alpha` the chance of a wrong verdict over all checks together.
 
     `signals` say when what serves calls for a new model; they decide on no rollout.
     """
@@ -25,56 +28,52 @@ class GateConfig:
     name: str
     horizon: float
     alpha: float
-    checks: tuple[Golden | Comparison, ...]
+    checks: tuple[Check, ...]
     signals: tuple[Labels | Drift, ...] = ()
 
     @property
-    def golden(self) -> Golden | None:
-        return next((check for check in self.checks if isinstance(check, Golden)), None)
+    def goldens(self) -> tuple[Golden, ...]:
+        return tuple(check for check in self.checks if isinstance(check, Golden))
 
-    @property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        return tuple(check for check in self.checks if isinstance(check, Comparison))
+    def alpha_of(self, check: Check) -> float:
+        """The check's own alpha, else an equal share of what those leave of the rollout's (Bonferroni); 0.0 for one
+        that cannot be wrong by chance."""
+        if not check.compares:
+            return 0.0
+        own = [each.alpha for each in self.checks if each.compares]
+        left = self.alpha - sum(each for each in own if each is not None)
+        return check.alpha if check.alpha is not None else left / own.count(None)
 
-    def alpha_of(self, check: Golden | Comparison) -> float:
-        """The check's own alpha, else an equal share of the rollout's (Bonferroni)."""
-        own = check.alpha if isinstance(check, Comparison) else None
-        return own if own is not None else self.alpha / max(1, len(self.comparisons))
 
+def parse(files: Mapping[str, bytes], folder: str) -> GateConfig:
+    """Read a model's gate.yaml, and of the files beside it those that its checks need.
 
-def parse(data: bytes, name: str, golden: bytes | None, golden_name: str) -> GateConfig:
-    """Read gate.yaml and, if a check needs it, golden.jsonl (None: there is no such file).
-
-    Raises InputError with file and line.
+    Raises InputError with file and line, NotFoundError without a gate.yaml.
     """
-    fields = read(data, name)
+    if FILE not in files:
+        raise NotFoundError(f"{folder}/{FILE}", "there is no such file")
+    fields = read(files[FILE], f"{folder}/{FILE}")
     fields.choice("apiVersion", [API_VERSION])
     fields.choice("kind", ["Gate"])
     metadata = fields.mapping("metadata")
     model = metadata.text("name")
     metadata.done()
-    checks: list[Golden | Comparison] = []
+    checks: list[Check] = []
+    alpha = fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5)
     for each in fields.mappings("checks"):
         check = parse_check(each)
         if not _NAME.fullmatch(check.name):
             raise each.error("name", f"{check.name!r} is not a name", "use letters, digits, dash, dot and underscore")
         if any(other.name == check.name for other in checks):
             raise each.error("name", f"{check.name!r} is given twice")
-        if isinstance(check, Golden):
-            if any(isinstance(other, Golden) for other in checks):
-                raise each.error("type", "a second golden check", "one golden set a model is known")
-            if golden is None:
-                raise InputError(golden_name, "there is no such file", f"check {check.name!r} of {name} needs it")
-            check = check.with_examples(golden, golden_name)
-        checks.append(check)
+        checks.append(check.with_files(files, folder) if isinstance(check, ReadsFiles) else check)
     if not checks:
         raise fields.error("checks", "has no checks", "a gate without checks would accept everything")
-    config = GateConfig(
-        name=model,
-        horizon=fields.duration("horizon"),
-        alpha=fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5),
-        checks=tuple(checks),
-        signals=read_signals(fields),
-    )
+    own = [check.alpha for check in checks if check.compares]
+    spent = sum(each for each in own if each is not None)
+    if spent > alpha + 1e-12 or (None in own and spent >= alpha):
+        problem = f"is {alpha:g}, and the checks' own are {spent:g} together"
+        raise fields.error("alpha", problem, "it is the chance of a wrong verdict over all checks: give them less")
+    config = GateConfig(model, fields.duration("horizon"), alpha, tuple(checks), read_signals(fields))
     fields.done()
     return config

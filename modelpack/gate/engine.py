@@ -11,34 +11,32 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from weakref import WeakValueDictionary
 
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.gate import probe
 from modelpack.gate import rollouts as lifecycle
-from modelpack.gate.checks import Comparison, Evidence, Golden, Window
-from modelpack.gate.config import GateConfig, parse
-from modelpack.gate.meter import Meter, Steady
+from modelpack.gate.checks import Golden, Window
+from modelpack.gate.config import GateConfig
+from modelpack.gate.feedback import Feedback
+from modelpack.gate.judging import Judging, read_files
+from modelpack.gate.measurements import Measurements
+from modelpack.gate.meter import Measured, Meter, Steady
 from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Approval, Call, Rollout
-from modelpack.gate.sequential import Stratum
 from modelpack.gate.store import Event, Store
 from modelpack.gate.target import Surroundings, Target
-from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision, combine
+from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
 from modelpack.gate.watcher import Watcher
 
 LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s that Flagger waits
-PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
-LEAST_PATIENCE = 3.0  # seconds
 GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
 SWEEP = 30.0  # seconds between looks at the Canaries that have no open rollout
-CONFIGS = 200  # parsed configurations that are kept
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
-_parse = lru_cache(maxsize=8)(parse)  # many rollouts are judged by the same files
+_NOTHING = Measured()
 Mint = Callable[[str, Call, Target, GateConfig, float], Rollout]
 
 
@@ -58,12 +56,14 @@ class Gate:
         self._surroundings = surroundings
         self._store = store
         self._clock = clock
+        self.feedback = Feedback(store, clock)
+        self._measurements = Measurements(store)
+        self._judging = Judging(store, self._measurements, self.feedback)
         self._locks: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
         self._finding = threading.Lock()
         self._watcher = Watcher(self.look, self._watched)
         self._canaries = store.canaries()
         self._next_sweep = 0.0
-        self._configs: dict[str, GateConfig] = {}
         self._meters: dict[tuple[str, str], Meter] = {}
         self._probing: set[str] = set()
         self._probed: dict[str, float] = {}
@@ -117,7 +117,9 @@ class Gate:
 
     def approve(self, rollout_id: str, approval: Approval) -> Rollout | None:
         """Let a person decide; None if there is no such rollout. Raises RefusedError if there is nothing to decide."""
-        decided = self._change(rollout_id, lambda rollout: lifecycle.approve(rollout, approval))
+        decided = self._change(
+            rollout_id, lambda rollout: lifecycle.approve(rollout, approval, asked=self._judging.is_asked(rollout))
+        )
         if decided is not None:
             status, reason = 200 if approval.approve else 403, decided.decision.reason
             event = Event(self._clock(), "approval", decided.phase, "", status, reason)
@@ -157,30 +159,24 @@ class Gate:
         return self._judge(rollout, target, now)
 
     def _mint(self, call: Call, target: Target, now: float, mint: Mint = lifecycle.mint) -> Rollout:
-        gate, golden, config = self.read_config(call.namespace, call.model)
+        files, config = self.read_config(call.namespace, call.model)
         rollout = mint(f"{config.name}-{secrets.token_hex(4)}", call, target, config, now)
-        self._store.add(rollout, gate, golden)
+        self._store.add(rollout, files)
         return rollout
 
-    def read_config(self, namespace: str, model: str) -> tuple[bytes, bytes | None, GateConfig]:
-        """A model's gate.yaml and golden set as they are now, and what they say; raises ModelpackError."""
+    def read_config(self, namespace: str, model: str) -> tuple[Mapping[str, bytes], GateConfig]:
+        """A model's gate.yaml and the files beside it as they are now, and what they say; raises ModelpackError."""
         if not _MODEL.fullmatch(model):
             raise InputError("the webhook's metadata", f"{model!r} is not a model", "write metadata: {model: NAME}")
-        gate, golden = self._surroundings.config(namespace, model)
-        config = parse(gate, f"{model}/gate.yaml", golden, f"{model}/golden.jsonl")
+        files = self._surroundings.config(namespace, model)
+        config = read_files(tuple(sorted(files.items())), model)
         if config.name != model:
             raise InputError(f"{model}/gate.yaml", f"metadata.name is {config.name!r}, not {model!r}")
-        return gate, golden, config
+        return files, config
 
     def config(self, rollout_id: str) -> GateConfig:
         """The configuration that the rollout was minted with."""
-        config = self._configs.get(rollout_id)
-        if config is None:
-            gate, golden = self._store.config(rollout_id)
-            while len(self._configs) >= CONFIGS:
-                self._configs.pop(next(iter(self._configs)), None)
-            config = self._configs[rollout_id] = _parse(gate, "gate.yaml", golden, "golden.jsonl")
-        return config
+        return self._judging.config(rollout_id)
 
     def _observe(self, target: Target, now: float) -> list[Rollout]:
         """This Canary's rollouts that have not ended, after a look at the target."""
@@ -207,39 +203,8 @@ class Gate:
 
     def _judge(self, rollout: Rollout, target: Target, now: float) -> Rollout:
         """The rollout with the verdict that all evidence gives now."""
-        if rollout.state != ACTIVE or rollout.ended is not None:
-            return rollout
-        config = self.config(rollout.id)
-        known = self._store.evidence(rollout.id)
-        found = dict(known)
-        for check in config.checks:
-            if isinstance(check, Comparison):
-                found[check.name] = check.evaluate(self._window(rollout, check, config, target, now))
-            elif check.name not in found:
-                found[check.name] = check.evaluate(Window())
-        if found != known:
-            self._store.add_evidence(rollout, found, now)
-        given = [(check.name, found[check.name].verdict, found[check.name].reason) for check in config.checks]
-        under_traffic = rollout.under_traffic(now)
-        verdict = combine(rollout.decision, given, under_traffic=under_traffic, horizon=rollout.horizon)
-        judged = replace(rollout, decision=verdict)
-        if judged != rollout:
-            self._store.save([judged], now)
-        return judged
-
-    def _window(self, rollout: Rollout, check: Comparison, config: GateConfig, target: Target, now: float) -> Window:
         meter = self._meters.get((rollout.namespace, rollout.name))
-        if meter and meter.rollout != rollout.id:
-            meter = None
-        unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
-        return Window(
-            strata=tuple(map(_sound, self._store.strata(rollout.id, check.name))),
-            alpha=config.alpha_of(check),
-            silent=min(meter.silent(check, now), rollout.under_traffic(now)) if meter else 0.0,
-            patience=max(LEAST_PATIENCE, PATIENCE * target.interval),
-            rollback=rollout.rollback,
-            unreachable=unreachable if rollout.traffic_started is not None else "",
-        )
+        return self._judging.judge(rollout, target, meter if meter and meter.rollout == rollout.id else None, now)
 
     @contextmanager
     def _locked(self, namespace: str, name: str) -> Iterator[None]:
@@ -282,28 +247,27 @@ class Gate:
             self._ask_golden(rollout, target)
             steady = _steady(rollout, target, len(self._store.weights(rollout.id)))
             meter = self._meter(rollout, target, now)
-        counts = meter.measure(steady, now, lambda: self._reread(rollout, steady.step)) if meter else {}
+        seen = meter.measure(steady, now, lambda: self._reread(rollout, steady.step)) if meter else _NOTHING
         with self._locked(namespace, name):
             latest = self._store.rollout(rollout.id)
             if latest and latest.ended is None and latest.state == ACTIVE:
-                for check, strata in counts.items():
-                    for stratum in strata:
-                        if stratum.canary_total or stratum.primary_total or stratum.canary_bad or stratum.primary_bad:
-                            self._store.add_counts(rollout.id, check, stratum)
-                        if stratum.canary_total and latest.traffic_started is None:  # strategies without weights
-                            latest = replace(latest, traffic_started=now)
-                            self._store.save([latest], now)
+                answered = any(any(each.canary.values()) for gains in seen.gains.values() for each in gains)
+                if answered and latest.traffic_started is None:  # strategies without weights
+                    latest = replace(latest, traffic_started=now)
+                    self._store.save([latest], now)
+                self._measurements.add_gains(rollout.id, seen.gains, latest.elapsed(now))
+                self._measurements.add_values(rollout.id, seen.values, now)
                 self._judge(latest, target, now)
         return _pace(target)
 
     def _meter(self, rollout: Rollout, target: Target, now: float) -> Meter | None:
-        comparisons = self.config(rollout.id).comparisons
-        if not comparisons:
+        checks = [each for each in self.config(rollout.id).checks if each.needs]
+        if not checks:
             return None
         canary = (rollout.namespace, rollout.name)
         meter = self._meters.get(canary)
         if meter is None or (meter.rollout, meter.address) != (rollout.id, target.metrics):
-            meter = self._meters[canary] = Meter(rollout.id, target, comparisons, self._surroundings.source, now)
+            meter = self._meters[canary] = Meter(rollout.id, target, checks, self._surroundings.source, now)
         return meter
 
     def _reread(self, rollout: Rollout, step: int) -> tuple[float, Steady | None]:
@@ -313,29 +277,35 @@ class Gate:
 
     def _ask_golden(self, rollout: Rollout, target: Target) -> None:
         """Start asking the golden set, if that is still to be done. Called under the lock."""
-        check = self.config(rollout.id).golden
-        if check is None or rollout.state != ACTIVE or rollout.id in self._probing or rollout.decision.final:
+        checks = self.config(rollout.id).goldens
+        if not checks or rollout.state != ACTIVE or rollout.id in self._probing or rollout.decision.final:
             return
         if not (target.canary.url and target.primary.url):
             return  # not started yet
-        known = self._store.evidence(rollout.id).get(check.name)
-        if known and known.verdict != PENDING:
+        known = self._store.evidence(rollout.id)
+        seen = [known[each.name] for each in checks if each.name in known]
+        if len(seen) == len(checks) and all(each.verdict != PENDING for each in seen):
             pause = max(GOLDEN_PAUSE, 5 * target.interval)
-            if known.verdict != HOLD or self._clock() - self._probed.get(rollout.id, 0.0) < pause:
+            # a hold with an estimate is about the answers, and the same ones would come again
+            failed = any(each.verdict == HOLD and each.estimate is None for each in seen)
+            if not failed or self._clock() - self._probed.get(rollout.id, 0.0) < pause:
                 return
         self._probing.add(rollout.id)
-        threading.Thread(target=self._golden, args=(rollout, check, target), daemon=True, name="golden").start()
+        threading.Thread(target=self._golden, args=(rollout, checks, target), daemon=True, name="golden").start()
 
-    def _golden(self, rollout: Rollout, check: Golden, target: Target) -> None:
+    def _golden(self, rollout: Rollout, checks: Sequence[Golden], target: Target) -> None:
         try:
-            pairs = probe.ask(check, target, lambda: self._watcher.stopped)
-            if self._watcher.stopped:
-                return
-            evidence: Evidence = check.evaluate(Window(pairs=pairs, rollback=rollout.rollback))
+            config, found = self.config(rollout.id), {}
+            for check in checks:
+                pairs = probe.ask(check, target, lambda: self._watcher.stopped)
+                if self._watcher.stopped:
+                    return
+                window = Window(pairs=pairs, rollback=rollout.rollback, alpha=config.alpha_of(check))
+                found[check.name] = check.evaluate(window)
             with self._locked(target.namespace, target.name):
                 after = self._surroundings.resolve(target.namespace, target.name)
                 if (after.canary, after.primary) == (target.canary, target.primary):
-                    self._store.add_evidence(rollout, {check.name: evidence}, self._clock())
+                    self._store.add_evidence(rollout, found, self._clock())
                     self._probed[rollout.id] = self._clock()
                     latest = self._store.rollout(rollout.id)
                     if latest:
@@ -355,12 +325,3 @@ def _pace(target: Target) -> float:
 
 def _steady(rollout: Rollout, target: Target, step: int) -> Steady:
     return Steady(step, lifecycle.weight(rollout, target), target.canary, target.primary)
-
-
-def _sound(stratum: Stratum) -> Stratum:
-    """Selectors are read one after the other: for a moment more bad requests than requests may be known."""
-    return replace(
-        stratum,
-        canary_bad=min(stratum.canary_bad, stratum.canary_total),
-        primary_bad=min(stratum.primary_bad, stratum.primary_total),
-    )

@@ -52,7 +52,8 @@ class Exposition:
                 verdict.add_metric([*labels, each], float(rollout.decision.verdict == each))
             found = self._store.evidence(rollout.id)
             for check in self._config(rollout.id).checks:
-                margin.add_metric([*labels, check.name], check.margin)
+                if (allowed := check.description()["margin"]) is not None:
+                    margin.add_metric([*labels, check.name], allowed)
                 evidence = found.get(check.name)
                 if evidence is None:
                     continue

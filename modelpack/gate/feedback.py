@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from modelpack.errors import RefusedError
+from modelpack.gate.checks import Told
 from modelpack.gate.signals import Drift, Labels, Seen, Signal, Value, judge
 from modelpack.gate.store import Store
 
@@ -25,10 +27,9 @@ _meta = sa.MetaData()
 _predictions = sa.Table(
     "predictions",
     _meta,
-    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "id")),
-    sa.Column("version", sa.String, nullable=False),
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "id", "version")),
     sa.Column("t", sa.Float, nullable=False, index=True),
-    sa.Column("value", sa.String, nullable=False),
+    *(sa.Column(name, sa.String, nullable=False) for name in ("value", "segment")),
 )
 _labels = sa.Table(
     "labels",
@@ -52,6 +53,16 @@ _lineage = sa.Table(
 )
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What a server says that it answered. `version` is its tag or digest, `segment` what the request was about."""
+
+    id: str
+    version: str
+    value: Value
+    segment: str = ""
+
+
 class Feedback:
     """The gate's memory of what it is told beside Flagger's calls. Safe to use from several threads."""
 
@@ -61,24 +72,50 @@ class Feedback:
         with store.transaction() as connection:
             _meta.create_all(connection)
 
-    def add_predictions(self, model: str, found: Iterable[tuple[str, str, Value]]) -> int:
-        """Keep (id, version, prediction); gives how many are new. The first prediction of an id stands: a retry sends
-        it again. Raises RefusedError for a model beyond `MOST_MODELS`."""
+    def add_predictions(self, model: str, found: Iterable[Prediction]) -> int:
+        """Keep predictions; gives how many are new. The first one of an id by a version stands: a retry sends it again.
+        Raises RefusedError for a model beyond `MOST_MODELS`."""
         now = self._clock()
         with self._store.transaction() as connection:
             _admit(connection, _predictions, model, now)
-            ids = {each: (version, value) for each, version, value in found}
-            known = _known(connection, _predictions, model, list(ids))
+            told = {(each.id, each.version): each for each in reversed(list(found))}
+            query = sa.select(_predictions.c.id, _predictions.c.version).where(
+                _predictions.c.model == model, _predictions.c.id.in_({each for each, _ in told})
+            )
+            known = {(row.id, row.version) for row in connection.execute(query)}
             new = [
-                {"model": model, "id": each, "version": version, "t": now, "value": json.dumps(value)}
-                for each, (version, value) in ids.items()
-                if each not in known
+                {"model": model, **vars(each), "t": now, "value": json.dumps(each.value)}
+                for key, each in told.items()
+                if key not in known
             ]
             if new:
                 connection.execute(_predictions.insert(), new)
                 for table in (_predictions, _labels):
                     _prune(connection, table, model, now)
         return len(new)
+
+    def told(self, model: str, roles: Mapping[str, str], since: float, horizon: float) -> tuple[Told, ...]:
+        """What was told since then (unix seconds), oldest first, by versions that have a role; `horizon` in seconds."""
+        both = (_labels.c.model == _predictions.c.model) & (_labels.c.id == _predictions.c.id)
+        query = (
+            sa.select(_predictions, _labels.c.value.label("truth"))
+            .select_from(_predictions.outerjoin(_labels, both))
+            .where(_predictions.c.model == model, _predictions.c.version.in_(roles), _predictions.c.t >= since)
+            .order_by(_predictions.c.t)
+        )
+        with self._store.transaction() as connection:
+            rows: Sequence[Any] = connection.execute(query).all()
+        return tuple(
+            Told(
+                id=row.id,
+                role=roles[row.version],
+                value=json.loads(row.value),
+                t=(row.t - since) / horizon,
+                truth=None if row.truth is None else json.loads(row.truth),
+                segment=row.segment,
+            )
+            for row in rows
+        )
 
     def add_labels(self, model: str, found: Mapping[str, Value]) -> tuple[int, int]:
         """Keep the truth by id; gives how many are new, and for how many no prediction is known yet.

@@ -14,7 +14,7 @@ from modelpack import __version__
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.body import LINEAGE, BoundedBody
 from modelpack.gate.engine import Gate
-from modelpack.gate.feedback import Feedback
+from modelpack.gate.feedback import Feedback, Prediction
 from modelpack.gate.refusals import add_refusals
 
 _MOST = 1000  # of a call
@@ -31,11 +31,13 @@ def _valid_unicode(text: str) -> str:
 
 
 class PredictionBody(BaseModel):
-    """One answer of a server. `version` is the model's version or digest, as the server knows it."""
+    """One answer of a server. `version` is the model's version or digest, as the server knows it; `segment` what the
+    request was about, as a region."""
 
     id: Annotated[_Word, AfterValidator(_valid_unicode)]
     prediction: _Value
     version: Annotated[_Word, AfterValidator(_valid_unicode)] | Literal[""] = ""
+    segment: Annotated[_Word, AfterValidator(_valid_unicode)] | Literal[""] = ""
 
 
 class PredictionsBody(BaseModel):
@@ -114,7 +116,7 @@ def told(feedback: Feedback) -> APIRouter:
     @router.post("/api/v1/models/{model}/predictions", response_model=Kept, responses=_TOO_MANY)
     def predictions(model: _Model, body: PredictionsBody) -> Any:
         """Keep answers by id, so that labels can be joined to them. An id that is known already stays as it is."""
-        found = [(each.id, each.version, each.prediction) for each in body.predictions]
+        found = [Prediction(each.id, each.version, each.prediction, each.segment) for each in body.predictions]
         with _admitted():
             return {"new": feedback.add_predictions(model, found)}
 
@@ -148,7 +150,7 @@ def routes(feedback: Feedback, gate: Gate) -> APIRouter:
     def signals(model: _Model, namespace: _Namespace = "default") -> Any:
         """Whether what is seen of a model while it serves calls for a new one."""
         try:
-            specs = gate.read_config(namespace, model)[2].signals
+            specs = gate.read_config(namespace, model)[1].signals
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
         except InputError as error:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 
-from modelpack.errors import RemoteError
+from modelpack.errors import InputError, RemoteError
 from modelpack.gate.samples import Point, Series
 from modelpack.gate.selectors import Selector
 
 TIMEOUT = 5.0  # seconds for one query
 MAX_BYTES = 32 << 20
+_Read = TypeVar("_Read")
 _Scrape = tuple[str, str, float]  # job, instance, time
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
@@ -48,12 +49,19 @@ class Prometheus:
 
     def _query(self, selector: Selector, start: float, end: float) -> list[Series]:
         window = f"{_text(selector)}[{max(1, math.ceil(end - start))}s]"
-        body = self._get({"query": window, "time": f"{end:.3f}"})
+        return self._ask(window, end, lambda data: [_series(each, start, end) for each in data["result"]])
+
+    def query(self, text: str, at: float) -> float | None:
+        """As `MetricSource`; raises InputError for a query that gives more than one number."""
+        return self._ask(text, at, lambda data: _number(text, data))
+
+    def _ask(self, query: str, at: float, read: Callable[[Any], _Read]) -> _Read:
+        body = self._get({"query": query, "time": f"{at:.3f}"})
         try:
             answer = json.loads(body)
             if answer["status"] != "success":
-                raise RemoteError(self._place, f"refused the query {window}: {_printable(answer.get('error'))}")
-            return [_series(each, start, end) for each in answer["data"]["result"]]
+                raise RemoteError(self._place, f"refused the query {query}: {_printable(answer.get('error'))}")
+            return read(answer["data"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RemoteError(self._place, "did not answer as Prometheus does") from error
 
@@ -108,6 +116,18 @@ def _series(entry: Any, start: float, end: float) -> Series:
     points = [(float(t), float(value)) for t, value in entry["values"]]
     inside = tuple((t, value) for t, value in points if start <= t <= end and math.isfinite(value))
     return Series(labels.pop("__name__", ""), labels, inside)
+
+
+def _number(query: str, data: Any) -> float | None:
+    if data["resultType"] == "scalar":
+        number = float(data["result"][1])
+    elif data["resultType"] != "vector":
+        raise InputError(query, f"gives a {_printable(data['resultType'])}", "write a query that gives one number")
+    elif len(data["result"]) > 1:
+        raise InputError(query, f"gives {len(data['result'])} numbers", "add them up, as by sum(…)")
+    else:
+        number = float(data["result"][0]["value"][1]) if data["result"] else math.nan
+    return number if math.isfinite(number) else None
 
 
 def _text(selector: Selector) -> str:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.gate.config import FILES
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.scraper import Scraper
 from modelpack.gate.selectors import Selector
@@ -47,15 +48,17 @@ class Rehearsal:
             raise NotFoundError(f"{namespace}/{name}", f"the rehearsal is about {target.namespace}/{target.name}")
         return target
 
-    def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:
+    def config(self, namespace: str, model: str) -> Mapping[str, bytes]:
         """The files of `models/MODEL`; a rehearsal knows no namespaces."""
-        gate, golden = self._models / model / "gate.yaml", self._models / model / "golden.jsonl"
-        try:
-            return gate.read_bytes(), golden.read_bytes() if golden.exists() else None
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{model}/gate.yaml", "there is no such file") from error
-        except OSError as error:
-            raise RemoteError(f"{model}/gate.yaml", f"cannot be read: {error.strerror}") from error
+        found = {}
+        for name in FILES:
+            try:
+                found[name] = (self._models / model / name).read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise RemoteError(f"{model}/{name}", f"cannot be read: {error.strerror}") from error
+        return found
 
     def source(self, target: Target, selectors: Sequence[Selector]) -> MetricSource:
         return Scraper(target.metrics, selectors)

@@ -79,10 +79,15 @@ class Rollout:
     settled_note: str = ""
     ended: float | None = None
     traffic_started: float | None = None
+    approved: str = ""  # by whom
 
     def under_traffic(self, now: float) -> float:
         """Seconds since the canary first got traffic."""
         return 0.0 if self.traffic_started is None else max(0.0, now - self.traffic_started)
+
+    def elapsed(self, now: float) -> float:
+        """How much of the horizon has passed, 1.0 for all of it."""
+        return self.under_traffic(now) / self.horizon
 
 
 def mint(rollout_id: str, call: Call, target: Target, config: GateConfig, now: float) -> Rollout:
@@ -207,10 +212,11 @@ def bind(call: Call, open_rollouts: Sequence[Rollout], target: Target, now: floa
     return Binding(changed=stepped_down, mint=True)
 
 
-def approve(rollout: Rollout, approval: Approval) -> Rollout:
+def approve(rollout: Rollout, approval: Approval, asked: bool = False) -> Rollout:
     """The rollout after a person decided, for good; evidence may still reject what was approved. Raises RefusedError.
 
-    Approval answers a question, so there has to be one: a hold. A person may reject as long as there is an analysis.
+    Approval answers a question, so there has to be one: a hold. Where that is a check that asks for a person (`asked`),
+    it is the answer to that alone. A person may reject as long as there is an analysis.
     """
     verdict = rollout.decision.verdict
     if rollout.ended is not None or rollout.state != ACTIVE:
@@ -221,6 +227,10 @@ def approve(rollout: Rollout, approval: Approval) -> Rollout:
         raise RefusedError(rollout.id, f"is not held but {verdict}: there is nothing to approve")
     said = f"{'approved' if approval.approve else 'rejected'} by {approval.by}"
     reason = said + (f": {approval.note}" if approval.note else "")
+    if approval.approve and asked:
+        return replace(
+            rollout, approved=said.removeprefix("approved ") + (f": {approval.note}" if approval.note else "")
+        )
     return replace(
         rollout, decision=Decision(ACCEPT, reason, final=True) if approval.approve else Decision(REJECT, reason)
     )

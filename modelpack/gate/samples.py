@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,20 +38,11 @@ class MetricSource(Protocol):
         """
         ...
 
+    def query(self, text: str, at: float) -> float | None:
+        """The one number that PromQL gives at a time, None if there is none. Raises ModelpackError otherwise."""
+        ...
+
 
 def increase(before: float, after: float) -> float:
     """How much a counter went up between two points; where it falls it was reset, and counts from zero again."""
     return after - before if after >= before else after
-
-
-def bound(labels: Mapping[str, str]) -> float | None:
-    """The upper bound of a histogram's bucket; None for a series that is none."""
-    try:
-        return float(labels.get(BOUND, "").replace("+Inf", "inf"))
-    except ValueError:
-        return None
-
-
-def slower(buckets: Mapping[float, float], threshold: float) -> tuple[float, float]:
-    """(all, slower than the threshold) of observations at or below each bound; both bounds have to be there."""
-    return buckets[math.inf], max(0.0, buckets[math.inf] - buckets[threshold])

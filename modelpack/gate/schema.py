@@ -75,12 +75,36 @@ class Point(BaseModel):
     verdict: Verdict
 
 
+class PartView(BaseModel):
+    """One segment, class or metric of a check's evidence."""
+
+    name: str
+    verdict: Verdict
+    estimate: float | None
+    low: float | None
+    high: float | None
+    n: int
+    canary: float | None
+    primary: float | None
+    n_primary: int
+
+
+class BinsView(BaseModel):
+    """Two distributions over the same bins, in shares."""
+
+    name: str
+    edges: list[float | str] = Field(description="one more than there are bins, or their names")
+    canary: list[float]
+    against: list[float]
+    against_name: str
+
+
 class CheckView(BaseModel):
     """A check with its latest evidence; numbers are null until there are any."""
 
     name: str
-    type: Literal["golden", "comparison"]
-    statistic: str = Field(description="golden: mae, rmse or accuracy; comparison: errors or slower-than")
+    type: str = Field(description="as gate.yaml names it: golden, proportion, latency, …")
+    statistic: str = Field(description="what is estimated: a golden set's metric, a share, a quantile")
     unit: str
     verdict: Verdict
     reason: str
@@ -89,11 +113,14 @@ class CheckView(BaseModel):
     high: float | None
     n: int = Field(description="canary requests, or golden examples")
     n_primary: int = Field(0, description="primary requests, or golden examples")
-    limit: float | None = Field(description="golden: the floor; slower-than: the threshold; errors: null")
-    margin: float = Field(description="how much worse than the primary the canary may be")
-    min_sample: int
+    limit: float | None = Field(description="an absolute bound, as a golden set's floor or a latency's threshold")
+    margin: float | None = Field(description="how much worse than the primary the canary may be")
+    min_sample: int | None
+    alpha: float = Field(description="its share of the rollout's: the chance that it is wrong")
     canary: float | None
     primary: float | None
+    parts: list[PartView] = []
+    bins: list[BinsView] = []
     history: list[Point] = []
 
 
@@ -149,6 +176,7 @@ class RolloutView(BaseModel):
     ended: float | None
     horizon: float = Field(description="seconds under traffic after which an undecided rollout is held")
     alpha: float
+    approved: str = Field(description="by whom, where a check asks for a person")
     checks: list[CheckView]
     weights: list[WeightView]
     events: list[EventView]
@@ -182,11 +210,11 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
             if found
             else {"verdict": "pending", "reason": "", "n": 0, "n_primary": 0}
         )
-        blank = dict.fromkeys(keys)
-        history = store.history(rollout.id, check.name) if whole else []
-        checks.append(
-            {"name": check.name, "type": check.type, **check.description(), **blank, **seen, "history": history}
-        )
+        blank = {**dict.fromkeys(keys), "alpha": config.alpha_of(check)}
+        more: dict[str, Any] = {"history": store.history(rollout.id, check.name)} if whole else {}
+        if found and whole:
+            more |= {key: [vars(each) for each in getattr(found, key)] for key in ("parts", "bins")}
+        checks.append({"name": check.name, "type": check.type, **check.description(), **blank, **seen, **more})
         golden += found.worst if found and whole else ()
     skipped = ("decision", "digest", "bound", "traffic_started")
     values = {key: value for key, value in vars(rollout).items() if key not in skipped}

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelpack.errors import RemoteError
+from modelpack.errors import InputError, RemoteError
 from modelpack.gate.samples import Point, Series
 from modelpack.gate.selectors import Selector
 
@@ -47,6 +47,9 @@ class Scraper:
                 inside = tuple(point for point in points if start <= point[0] <= end)
                 found.append(Series(metric, dict(labels), inside))
         return found
+
+    def query(self, text: str, at: float) -> float | None:
+        raise InputError(text, "is PromQL, and there is no Prometheus here", "write gauge: with a selector")
 
     def _scrape(self, now: float) -> None:
         """Read all counters; if that fails, what was known is left as it is."""

@@ -52,11 +52,12 @@ class Selector:
 
     def fill(self, values: Mapping[str, str]) -> Selector:
         """The selector with these placeholders replaced, others left."""
-        labels = tuple(
-            (label, _PLACEHOLDER.sub(lambda each: values.get(each.group(1), each.group()), text))
-            for label, text in self.labels
-        )
-        return Selector(self.metric, labels)
+        return Selector(self.metric, tuple((label, self.fill_text(text, values)) for label, text in self.labels))
+
+    @staticmethod
+    def fill_text(text: str, values: Mapping[str, str]) -> str:
+        """A text with these placeholders replaced, others left."""
+        return _PLACEHOLDER.sub(lambda each: values.get(each.group(1), each.group()), text)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(labels.get(label) == value for label, value in self.labels)

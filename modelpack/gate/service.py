@@ -17,7 +17,6 @@ from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.body import BoundedBody
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
-from modelpack.gate.feedback import Feedback
 from modelpack.gate.feedback_api import routes
 from modelpack.gate.refusals import add_refusals
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
@@ -41,7 +40,7 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    exposition, feedback = Exposition(store, gate.config), Feedback(store)
+    exposition, feedback = Exposition(store, gate.config), gate.feedback
     app.add_middleware(BoundedBody)
 
     add_refusals(app)
@@ -93,12 +92,15 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
     def model(model: str, namespace: _Namespace = "default") -> dict[str, Any]:
         """What the gate would freeze for a rollout that starts now; a rehearsal has no namespaces."""
         try:
-            config = gate.read_config(namespace, model)[2]
+            config = gate.read_config(namespace, model)[1]
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
         except InputError as error:
             raise HTTPException(422, str(error)) from error
-        checks = [{"name": each.name, "type": each.type, **each.description()} for each in config.checks]
+        checks = [
+            {"name": each.name, "type": each.type, **each.description(), "alpha": config.alpha_of(each)}
+            for each in config.checks
+        ]
         return {"model": config.name, "horizon": config.horizon, "alpha": config.alpha, "checks": checks}
 
     @app.get("/rollouts/{rollout_id}/report.html", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])

@@ -7,7 +7,7 @@ that another database is another URL.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelpack.errors import InputError, RemoteError
 from modelpack.gate.checks import Evidence
+from modelpack.gate.checks.check import Bins, Part
 from modelpack.gate.rollouts import Rollout
-from modelpack.gate.sequential import Stratum
 from modelpack.gate.verdict import Decision
 
 LISTED = 100  # rollouts that a list gives
@@ -41,6 +41,7 @@ _rollouts = sa.Table(
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("final", sa.Boolean, nullable=False),
+    sa.Column("approved", sa.String, nullable=False),
 )
 _canaries = sa.Table(
     "canaries",
@@ -48,12 +49,12 @@ _canaries = sa.Table(
     *(sa.Column(name, sa.String, primary_key=True) for name in ("namespace", "name")),
     sa.Column("model", sa.String, nullable=False),
 )
-_configs = sa.Table(
-    "configs",
+_files = sa.Table(
+    "files",
     _meta,
     sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
-    sa.Column("gate", sa.LargeBinary, nullable=False),
-    sa.Column("golden", sa.LargeBinary),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )
 _evidence = sa.Table(
     "evidence",
@@ -70,17 +71,6 @@ _points = sa.Table(
     sa.Column("name", sa.String, nullable=False),
     *(sa.Column(name, sa.Float) for name in ("t", "weight", "estimate", "low", "high", "n")),
     sa.Column("verdict", sa.String, nullable=False),
-)
-_strata = sa.Table(
-    "strata",
-    _meta,
-    sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("step", sa.Integer, primary_key=True),
-    *(
-        sa.Column(name, sa.Float, nullable=False)
-        for name in ("weight", "canary_total", "canary_bad", "primary_total", "primary_bad")
-    ),
 )
 _weights = sa.Table(
     "weights",
@@ -154,11 +144,12 @@ class Store:
         except SQLAlchemyError as error:
             raise RemoteError("the gate's database", f"failed: {getattr(error, 'orig', None) or error}") from error
 
-    def add(self, rollout: Rollout, gate: bytes, golden: bytes | None) -> None:
-        """Keep a new rollout with the configuration that judges it from now on."""
+    def add(self, rollout: Rollout, files: Mapping[str, bytes]) -> None:
+        """Keep a new rollout with the files that say how it is judged from now on."""
         with self.transaction() as connection:
             connection.execute(_rollouts.insert().values(_row(rollout)))
-            connection.execute(_configs.insert().values(rollout=rollout.id, gate=gate, golden=golden))
+            for name, data in files.items():
+                connection.execute(_files.insert().values(rollout=rollout.id, name=name, data=data))
             connection.execute(_weights.insert().values(rollout=rollout.id, t=rollout.started, weight=rollout.weight))
 
     def save(self, rollouts: Iterable[Rollout], now: float) -> None:
@@ -170,13 +161,11 @@ class Store:
                 if before != rollout.weight:
                     connection.execute(_weights.insert().values(rollout=rollout.id, t=now, weight=rollout.weight))
 
-    def config(self, rollout_id: str) -> tuple[bytes, bytes | None]:
-        """The frozen gate.yaml and golden.jsonl."""
+    def files(self, rollout_id: str) -> dict[str, bytes]:
+        """What a rollout is judged by: its frozen gate.yaml and the files beside it."""
+        query = sa.select(_files.c.name, _files.c.data).where(_files.c.rollout == rollout_id)
         with self.transaction() as connection:
-            row = connection.execute(
-                sa.select(_configs.c.gate, _configs.c.golden).where(_configs.c.rollout == rollout_id)
-            ).one()
-            return row.gate, row.golden
+            return {row.name: row.data for row in connection.execute(query)}
 
     def rollout(self, rollout_id: str) -> Rollout | None:
         found = self._rollouts(_rollouts.c.id == rollout_id)
@@ -254,23 +243,6 @@ class Store:
         stride = -(-len(rows) // HISTORY) or 1
         return rows[::-1][::stride][::-1]
 
-    def strata(self, rollout_id: str, name: str) -> tuple[Stratum, ...]:
-        query = _strata.select().where(_strata.c.rollout == rollout_id, _strata.c.name == name).order_by(_strata.c.step)
-        with self.transaction() as connection:
-            return tuple(
-                Stratum(**{each.name: row._mapping[each.name] for each in fields(Stratum)})
-                for row in connection.execute(query)
-            )
-
-    def add_counts(self, rollout_id: str, name: str, counts: Stratum) -> None:
-        """Add requests to the stratum of this step."""
-        here = (_strata.c.rollout == rollout_id) & (_strata.c.name == name) & (_strata.c.step == counts.step)
-        values = asdict(counts)
-        added = {key: _strata.c[key] + values[key] for key in values if key not in ("step", "weight")}
-        with self.transaction() as connection:
-            if not connection.execute(_strata.update().where(here).values(added)).rowcount:
-                connection.execute(_strata.insert().values(rollout=rollout_id, name=name, **values))
-
     def weights(self, rollout_id: str) -> list[dict[str, float]]:
         query = (
             sa.select(_weights.c.t, _weights.c.weight).where(_weights.c.rollout == rollout_id).order_by(_weights.c.id)
@@ -318,4 +290,7 @@ def _write(evidence: Evidence) -> str:
 
 def _read_evidence(text: str) -> Evidence:
     entry = json.loads(text)
+    entry["parts"] = tuple(Part(**each) for each in entry["parts"])
+    lists = ("edges", "canary", "against")
+    entry["bins"] = tuple(Bins(**{**each, **{key: tuple(each[key]) for key in lists}}) for each in entry["bins"])
     return Evidence(**{**entry, "worst": tuple(entry["worst"])})

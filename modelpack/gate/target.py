@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +52,8 @@ class Surroundings(Protocol):
         """One consistent reading of a Canary; raises NotFoundError if there is none any more, else ModelpackError."""
         ...
 
-    def config(self, namespace: str, model: str) -> tuple[bytes, bytes | None]:
-        """A model's gate.yaml and golden.jsonl as they are now, None for no golden set; raises ModelpackError."""
+    def config(self, namespace: str, model: str) -> Mapping[str, bytes]:
+        """A model's gate.yaml and the files beside it as they are now, by name; raises ModelpackError."""
         ...
 
     def source(self, target: Target, selectors: Sequence[Selector]) -> MetricSource:

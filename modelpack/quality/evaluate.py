@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modelpack.errors import InputError
+from modelpack.quality import paired
 from modelpack.quality.answers import Answers, Sample, label, read
 from modelpack.quality.evaluation import (
     BENCHMARK,
@@ -33,14 +34,11 @@ from modelpack.quality.evaluation import (
     Evaluation,
     Row,
 )
-from modelpack.quality.interval import FEWEST, bounds
-from modelpack.quality.metrics import UNKNOWN, Estimate, classification, regression
+from modelpack.quality.interval import FEWEST
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from modelpack.quality.metrics import Codes, Floats
 
 MOST_GROUPS = 50  # of a segment column, and classes that are shown
 _CLOSE = 1e-12  # of two numbers that rounding alone tells apart
@@ -198,51 +196,14 @@ def _row(
     n = len(truth) if one is None else int((truth == one).sum())
     if not n:
         return Row(data, group, metric, n, None, None)
-    weights = np.ones(len(truth))
-    apart: Sequence[Estimate | None]
     if metric in REGRESSION:
-        after = regression(metric, truth, new)
-        before = None if old is None else regression(metric, truth, old)
-        apart = (after, before)
+        found = paired.numbers(metric, truth, new, old, confidence, spread=plan.spread)
     else:
-        classes = np.zeros(len(answers.classes))
+        counted = np.zeros(len(answers.classes))
         present = np.unique(truth) if one is None else np.array([one])
-        classes[present] = 1 / len(present)
-        after = classification(metric, truth, new, weights, classes)
-        before = None if old is None else classification(metric, truth, old, weights, classes)
-        apart = [after, before]
-        if old is not None:
-            truth, new, old, weights = _with_doubt(truth, new, old, classes)
-            apart = [classification(metric, truth, each, weights, classes) for each in (new, old)]
-    row = Row(data, group, metric, n, before.value if before else None, after.value if after else None)
-    if not after or not before or not apart[0] or not apart[1]:
-        return row
-    difference = after.value - before.value
-    if n < FEWEST:
-        return replace(row, difference=difference)
-    centre, influence = apart[0].value - apart[1].value, apart[0].influence - apart[1].influence
-    low, high = bounds(centre, influence, weights, confidence, plan.spread)
-    return replace(row, difference=difference, low=min(low, difference), high=max(high, difference))
-
-
-def _with_doubt(truth: Codes, new: Codes, old: Codes, classes: Floats) -> tuple[Codes, Codes, Codes, Floats]:
-    """The rows, and for every class two more that weigh what it counts: one that only the new model gets right, and one
-    that only the old one does; the other takes it for the next class. For accuracy and recall that is the adjusted
-    interval of Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based
-    on paired data": without it, models that agree on each of a few rows would be the same for sure."""
-    import numpy as np
-
-    present = np.union1d(truth, np.flatnonzero(classes))
-    wrong, doubt = np.array([UNKNOWN]), classes[present]
-    if len(present) > 1:
-        wrong = np.roll(present, -1)
-        doubt = np.maximum(doubt, classes[wrong])  # a mistake for a class touches its precision too
-    return (
-        np.concatenate([truth, present, present]),
-        np.concatenate([new, present, wrong]),
-        np.concatenate([old, wrong, present]),
-        np.concatenate([np.ones(len(truth)), doubt, doubt]),
-    )
+        counted[present] = 1 / len(present)
+        found = paired.labels(metric, truth, new, old, counted, confidence, spread=plan.spread)
+    return Row(data, group, metric, n, found.old, found.new, found.difference, found.low, found.high)
 
 
 def _decide(criterion: Criterion, row: Row, note: str) -> Row:

@@ -79,3 +79,27 @@ def classification(metric: str, truth: Codes, predicted: Codes, weights: Floats,
     if positive:
         influence[known] -= (share * values)[predicted[known]]
     return Estimate(float(classes @ values), influence)
+
+
+def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Estimate | None:
+    """The area under the ROC curve: how often a positive row has the higher score, ties by half. None where all
+    rows are of one kind.
+
+    Its influence: the structural components of DeLong, DeLong and Clarke-Pearson 1988, "Comparing the areas under two
+    or more correlated receiver operating characteristic curves", from midranks as in Sun and Xu 2014, "Fast
+    implementation of DeLong's algorithm".
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    counts = np.where(positive, positive.sum(), (~positive).sum()).astype(float)
+    others = len(scores) - counts
+    if not others.all():
+        return None
+    own = np.zeros(len(scores))
+    for kind in (positive, ~positive):
+        own[kind] = rankdata(scores[kind])
+    beaten = (rankdata(scores) - own) / others
+    beaten = np.where(positive, beaten, 1 - beaten)
+    area = float(beaten[positive].mean())
+    return Estimate(area, (beaten - area) * len(scores) / counts)

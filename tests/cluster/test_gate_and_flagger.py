@@ -30,7 +30,7 @@ kind: Gate
 metadata: {name: mpg}
 horizon: 10m
 checks:
-- {name: errors, type: comparison, statistic: errors, total: 'rq{role="${role}"}', bad: 'rq{role="${role}",code="5"}',
+- {name: errors, type: proportion, total: 'rq{role="${role}"}', bad: 'rq{role="${role}",code="5"}',
    margin: 0.02, min_sample: 300}
 """
 

@@ -21,15 +21,13 @@ horizon: 10m
 checks:
 - {name: golden, type: golden, path: "/v1/models/mpg:predict", metric: mae, floor: 3.0, margin: 0.3}
 - name: errors
-  type: comparison
-  statistic: errors
+  type: proportion
   total: envoy_cluster_upstream_rq_xx{CLUSTER}
   bad: envoy_cluster_upstream_rq_xx{CLUSTER,envoy_response_code_class="5"}
   margin: 0.02
   min_sample: 500
 - name: latency
-  type: comparison
-  statistic: slower-than
+  type: latency
   threshold: 100
   unit: ms
   histogram: envoy_cluster_upstream_rq_time{CLUSTER}

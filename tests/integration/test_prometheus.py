@@ -32,8 +32,7 @@ metadata: {name: mpg}
 horizon: 10m
 checks:
 - name: errors
-  type: comparison
-  statistic: errors
+  type: proportion
   total: rq{role="${role}"}
   bad: rq{role="${role}",code="5"}
   margin: 0.02

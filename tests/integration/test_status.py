@@ -29,8 +29,7 @@ metadata: {name: mpg}
 horizon: 24h
 checks:
 - name: errors
-  type: comparison
-  statistic: errors
+  type: proportion
   total: envoy_cluster_upstream_rq_xx{CLUSTER}
   bad: envoy_cluster_upstream_rq_xx{CLUSTER,envoy_response_code_class="5"}
   margin: 0.02

@@ -1,162 +1,177 @@
 """The golden set: known requests with known answers, sent to both versions before the canary gets any traffic.
 
-The verdict compares the metric itself with the floor and with the primary's; the interval of the difference (paired
-bootstrap percentiles, Efron 1979; 95 %) is shown beside it and decides nothing.
+Both answer the same examples, so the difference of their metrics is paired; its interval is that of modelpack.quality.
+Rejected is what is shown to be worse by more than the margin. What is worse only by its number, and might be chance, is
+for a person. A set too short for an interval is an exam: there the numbers themselves decide.
+
+A good canary is rejected with a probability of at most alpha: half of it is for all examples (each side of an interval
+of confidence 1 - alpha), half for the segments together (Bonferroni over them).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
-
-import numpy as np
 
 from modelpack.errors import InputError
 from modelpack.fields import Fields
 from modelpack.gate import verdict
-from modelpack.gate.checks.check import Evidence, Pair, Window
+from modelpack.gate.checks.check import Evidence, Need, Window
+from modelpack.gate.checks.golden_exam import CLOSE, Exam, Finding, Row, Rule, columns
+from modelpack.gate.checks.golden_metric import Metric
+from modelpack.gate.checks.golden_set import BENCHMARK, EXAMPLES, Benchmark, Example, read_benchmark, read_examples
+from modelpack.quality.paired import Paired
 
-MAX_BYTES = 900 * 1024  # what a ConfigMap can hold beside gate.yaml
 WORST = 20
-METRICS = ("mae", "rmse", "accuracy")
-_RESAMPLES = 1000
-_LARGEST = 1e150  # a prediction whose square is still a number
-_LONGEST = 500
-
-
-@dataclass(frozen=True)
-class Example:
-    """One request with the answer that is right. `segment` groups examples for people."""
-
-    id: str
-    request: Any
-    expected: Any
-    segment: str = ""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Accepts when the canary is within `floor` and at most `margin` worse than the primary, in the metric's unit."""
+    """Accepts when the canary is within `floor` and at most `margin` worse than the primary, in the metric's unit.
+
+    `alpha` is 1 - confidence, None for the check's share of the rollout's.
+    """
 
     type: ClassVar[str] = "golden"
+    compares: ClassVar[bool] = True
     name: str
     path: str
-    metric: str
+    metric: Metric
     floor: float
     margin: float
     unit: str = ""
+    alpha: float | None = None
+    segments: Rule | None = None
+    against: Rule | None = None  # the benchmark
     examples: tuple[Example, ...] = ()
+    benchmark: Benchmark | None = None
 
     @classmethod
     def parse(cls, fields: Fields) -> Golden:
         path = fields.text("path")
         if not path.startswith("/") or any(character.isspace() for character in path):
             raise fields.error("path", f"{path!r} is not a path that starts with /")
+        confidence = fields.number("confidence", low=0.5, high=0.9999) if "confidence" in fields else None
         return cls(
             name=fields.text("name"),
             path=path,
-            metric=fields.choice("metric", METRICS),
+            metric=Metric.parse(fields),
             floor=fields.number("floor"),
             margin=fields.number("margin", low=0),
             unit=fields.text("unit", ""),
+            alpha=None if confidence is None else round(1 - confidence, 9),
+            segments=Rule.parse(fields, "segments"),
+            against=Rule.parse(fields, "benchmark"),
         )
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return ()
+
+    def with_files(self, files: Mapping[str, bytes], folder: str) -> Golden:
+        """The check with its examples, and the benchmark if it asks for one; raises InputError with file and line."""
+        wanted = (EXAMPLES, BENCHMARK) if self.against else (EXAMPLES,)
+        for name in wanted:
+            if name not in files:
+                raise InputError(f"{folder}/{name}", "there is no such file", f"check {self.name!r} needs it")
+        name = f"{folder}/{EXAMPLES}"
+        examples = read_examples(files[EXAMPLES], name, self.metric.name, self.metric.is_expected)
+        undefined = self.metric.why_undefined([each.expected for each in examples])
+        if undefined:
+            raise InputError(name, undefined)
+        if self.segments and not any(each.segment for each in examples):
+            raise InputError(name, "no example has a segment", f"check {self.name!r} judges by segment")
+        benchmark = None
+        if self.against:
+            benchmark = read_benchmark(files[BENCHMARK], f"{folder}/{BENCHMARK}", self.metric.name)
+        return replace(self, examples=examples, benchmark=benchmark)
 
     def description(self) -> dict[str, Any]:
         return {
-            "statistic": self.metric,
+            "statistic": self.metric.name,
+            "measures": f"{self.metric.words} on the golden set",
             "unit": self.unit,
+            "share": self.metric.is_share,
             "limit": self.floor,
             "margin": self.margin,
             "min_sample": len(self.examples),
+            "confidence": None if self.alpha is None else round(1 - self.alpha, 9),
+            "segments": "segment" if self.segments else "",
+            "benchmark": self.benchmark.name if self.benchmark else "",
         }
+
+    def read_prediction(self, answer: Any) -> Any:
+        """The first prediction of a KServe v1 answer; raises ValueError with a sentence for what is none."""
+        predictions = answer.get("predictions") if isinstance(answer, dict) else None
+        if not isinstance(predictions, list) or not predictions:
+            raise ValueError('the answer is not {"predictions": […]}')
+        value = predictions[0]
+        if not self.metric.is_prediction(value):
+            raise ValueError(f"{json.dumps(value)[:80]} is not a prediction that {self.metric.name} can use")
+        return value
 
     def evaluate(self, window: Window) -> Evidence:
         if window.pairs is None:
             return Evidence(verdict.PENDING, f"{len(self.examples)} examples are being asked")
         pairs = {pair.id: pair for pair in window.pairs}
         rows = [(example, pairs[example.id]) for example in self.examples if example.id in pairs]
-        worst = self._worst(rows)
-        alone = [pair for _, pair in rows if pair.canary.error and not pair.primary.error]
+        seen = Evidence(verdict.HOLD, "", n=len(rows), n_primary=len(rows), worst=self._worst(rows))
+        failed = [pair for _, pair in rows if pair.canary.error]
+        alone = [pair for pair in failed if not pair.primary.error]
+        broken = [pair for _, pair in rows if pair.primary.error]
+        if not rows:
+            return replace(seen, reason="not one example was asked")
         if alone:
             reason = f"the canary failed on {len(alone)} of {len(rows)} examples that the primary answers: "
-            return Evidence(
-                verdict.REJECT, reason + f"{alone[0].id}: {alone[0].canary.error}", n=len(rows), worst=worst
-            )
-        if window.rollback and not any(pair.canary.error for _, pair in rows):
+            return replace(seen, verdict=verdict.REJECT, reason=f"{reason}{alone[0].id}: {alone[0].canary.error}")
+        if window.rollback and not failed:
             reason = f"a person asked to go back to this version, and it answers all {len(rows)} examples"
-            return Evidence(verdict.ACCEPT, reason, n=len(rows), worst=worst)
-        broken = [pair for _, pair in rows if pair.primary.error]
-        canary = self._score([(example.expected, pair.canary.value) for example, pair in rows if not pair.canary.error])
+            return replace(seen, verdict=verdict.ACCEPT, reason=reason)
         if broken:
-            first = f"{broken[0].id}: {broken[0].primary.error}"
-            reason = f"the primary failed on {len(broken)} of {len(rows)} examples: {first}"
-            return Evidence(verdict.HOLD, reason, n=len(rows), canary=canary, worst=worst)
-        primary = self._score([(example.expected, pair.primary.value) for example, pair in rows])
-        assert canary is not None and primary is not None
-        low, high = self._interval(rows)
-        given, reason = self._judge(canary, primary)
-        return Evidence(
-            given,
-            reason,
-            estimate=canary - primary,
-            low=low,
-            high=high,
-            n=len(rows),
-            canary=canary,
-            primary=primary,
-            worst=worst,
-            n_primary=len(rows),
+            reason = f"the primary failed on {len(broken)} of {len(rows)} examples: {broken[0].id}: "
+            return replace(seen, reason=reason + broken[0].primary.error, n_primary=len(rows) - len(broken))
+        try:
+            return self._compare(rows, seen, self.alpha if self.alpha is not None else window.alpha)
+        except ValueError as error:
+            return replace(seen, reason=str(error))
+
+    def _compare(self, rows: Sequence[Row], seen: Evidence, alpha: float) -> Evidence:
+        exam = Exam(self.metric, self.unit, tuple(rows), alpha / (1 + (self.benchmark is not None)))
+        found = exam.paired()
+        if found.new is None or found.old is None:
+            return replace(seen, reason=f"{self.metric.name} is not defined on these {len(rows)} examples")
+        beside = exam.by_segment(self.segments)
+        if self.benchmark and self.against:
+            beside += exam.against_benchmark(self.benchmark, self.against)
+        findings = [exam.against_primary(found, self.margin), *beside]
+        if exam.worsening(found.new, self.floor) > CLOSE:
+            findings.insert(0, Finding(verdict.REJECT, f"the floor is {exam.number(self.floor)}"))
+        given = next((each for each in (verdict.REJECT, verdict.HOLD) if _said(findings, each)), verdict.ACCEPT)
+        kept = f"within the floor of {exam.number(self.floor)} and the margin of {exam.number(self.margin)}"
+        remark = self.metric.remark(*columns(rows)[:2])
+        reasons = [_numbers(exam, found), *(_said(findings, given) or [kept]), *filter(None, [remark])]
+        return replace(
+            seen,
+            verdict=given,
+            reason=", ".join(reasons),
+            estimate=found.difference,
+            low=found.low,
+            high=found.high,
+            canary=found.new,
+            primary=found.old,
+            parts=tuple(each.part for each in beside if each.part),
         )
 
-    @property
-    def _sign(self) -> int:
-        """1 where more is worse."""
-        return -1 if self.metric == "accuracy" else 1
-
-    def _judge(self, canary: float, primary: float) -> tuple[str, str]:
-        seen = f"{self.metric} is {canary:.4g}{self._unit} (primary {primary:.4g}{self._unit})"
-        if self._sign * (canary - self.floor) > 0:
-            return verdict.REJECT, f"{seen}, the floor is {self.floor:g}{self._unit}"
-        if self._sign * (canary - primary) > self.margin:
-            return verdict.REJECT, f"{seen}, more than {self.margin:g}{self._unit} worse than the primary"
-        return verdict.ACCEPT, f"{seen}, within the floor of {self.floor:g}{self._unit} and the margin"
-
-    @property
-    def _unit(self) -> str:
-        return f" {self.unit}" if self.unit else ""
-
-    def _losses(self, answers: Sequence[tuple[Any, Any]]) -> list[float]:
-        """Per example, so that the metric is their mean (the root of it for rmse)."""
-        if self.metric == "accuracy":
-            return [float(expected == value) for expected, value in answers]
-        power = 2 if self.metric == "rmse" else 1
-        return [abs(float(value) - float(expected)) ** power for expected, value in answers]
-
-    def _score(self, answers: Sequence[tuple[Any, Any]]) -> float | None:
-        losses = self._losses(answers)
-        return self._mean(np.array(losses)).item() if losses else None
-
-    def _mean(self, losses: Any) -> Any:
-        mean = losses.mean(axis=-1)
-        return np.sqrt(mean) if self.metric == "rmse" else mean
-
-    def _interval(self, rows: Sequence[tuple[Example, Pair]]) -> tuple[float, float]:
-        canary = np.array(self._losses([(example.expected, pair.canary.value) for example, pair in rows]))
-        primary = np.array(self._losses([(example.expected, pair.primary.value) for example, pair in rows]))
-        picks = np.random.default_rng(0).integers(0, len(rows), (_RESAMPLES, len(rows)))
-        low, high = np.quantile(self._mean(canary[picks]) - self._mean(primary[picks]), (0.025, 0.975))
-        return float(low), float(high)
-
-    def _worst(self, rows: Sequence[tuple[Example, Pair]]) -> tuple[dict[str, Any], ...]:
-        def error(expected: Any, value: Any) -> float:
-            return float(expected != value) if self.metric == "accuracy" else abs(float(value) - float(expected))
-
+    def _worst(self, rows: Sequence[Row]) -> tuple[dict[str, Any], ...]:
+        answered = [(example, pair) for example, pair in rows if not pair.canary.error]
+        errors = self.metric.errors(*columns(answered)[:2]) if answered else []
+        sizes = {example.id: size for (example, _), size in zip(answered, errors, strict=True)}
         found = []
         for example, pair in rows:
-            size = math.inf if pair.canary.error else error(example.expected, pair.canary.value)
+            size = sizes.get(example.id, math.inf)
             entry = {
                 "id": example.id,
                 "segment": example.segment,
@@ -168,57 +183,15 @@ class Golden:
             found.append((size, entry))
         return tuple(entry for _, entry in sorted(found, key=lambda each: -each[0])[:WORST])
 
-    def read_prediction(self, answer: Any) -> Any:
-        """The first prediction of a KServe v1 answer; raises ValueError with a sentence for what is none."""
-        predictions = answer.get("predictions") if isinstance(answer, dict) else None
-        if not isinstance(predictions, list) or not predictions:
-            raise ValueError('the answer is not {"predictions": […]}')
-        value = predictions[0]
-        if not self._is_value(value):
-            raise ValueError(f"{json.dumps(value)[:80]} is not a prediction that {self.metric} can use")
-        return value
 
-    def _is_value(self, value: Any) -> bool:
-        if isinstance(value, str | bool):
-            return self.metric == "accuracy" and _is_text(str(value))
-        return isinstance(value, int | float) and abs(value) < _LARGEST
-
-    def with_examples(self, data: bytes, name: str) -> Golden:
-        """The check with the lines of a golden.jsonl; raises InputError with `name` and the line."""
-        if len(data) > MAX_BYTES:
-            raise InputError(name, f"has {len(data)} bytes, more than {MAX_BYTES}", "leave out examples")
-        examples: dict[str, Example] = {}
-        for number, line in enumerate(data.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            example = self._example(line, f"{name}:{number}")
-            if example.id in examples:
-                raise InputError(f"{name}:{number}", f"id {example.id!r} is given twice")
-            examples[example.id] = example
-        if not examples:
-            raise InputError(name, "holds no examples", 'write {"id", "request", "expected"} a line')
-        return replace(self, examples=tuple(examples.values()))
-
-    def _example(self, line: bytes, where: str) -> Example:
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise InputError(where, f"is not JSON: {error}") from error
-        except RecursionError as error:
-            raise InputError(where, "is nested too deeply") from error
-        if not isinstance(entry, dict):
-            raise InputError(where, "is not a mapping")
-        unknown = set(entry) - {"id", "request", "expected", "segment"}
-        missing = {"id", "request", "expected"} - set(entry)
-        if unknown or missing:
-            raise InputError(where, f"{min(missing)!r} is missing" if missing else f"key {min(unknown)!r} is not known")
-        name, segment = entry["id"], entry.get("segment") or ""
-        if not name or not _is_text(name) or not _is_text(segment):
-            raise InputError(where, f"id and segment are not printable texts of at most {_LONGEST} characters")
-        if not self._is_value(entry["expected"]):
-            raise InputError(where, f"expected is not a value that {self.metric} can use")
-        return Example(name, entry["request"], entry["expected"], segment)
+def _said(findings: Sequence[Finding], given: str) -> list[str]:
+    return [each.reason for each in findings if each.verdict == given and each.reason]
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST
+def _numbers(exam: Exam, found: Paired) -> str:
+    assert found.new is not None and found.old is not None
+    text = f"{exam.metric.name} is {exam.number(found.new)} (primary {exam.number(found.old)})"
+    if found.difference is None or found.low is None or found.high is None:
+        return text
+    interval = exam.interval(found.difference, found.low, found.high, exam.alpha)
+    return f"{text} on {len(exam.rows)} examples ({interval})"

@@ -7,7 +7,8 @@ import pytest
 
 from modelpack.errors import RefusedError
 from modelpack.gate import feedback as room
-from modelpack.gate.feedback import Feedback
+from modelpack.gate.checks import Told
+from modelpack.gate.feedback import Feedback, Prediction
 from modelpack.gate.signals import Labels
 from modelpack.gate.store import Store
 
@@ -35,7 +36,7 @@ def feedback(tmp_path: Path, clock: Clock) -> Iterator[Feedback]:
 
 def test_labels_join_predictions_however_late_and_in_whatever_order(feedback: Feedback, clock: Clock) -> None:
     assert feedback.add_labels("mpg", {"a": 20.0}) == (1, 1)  # before its prediction
-    assert feedback.add_predictions("mpg", [("a", "v2", 21.0), ("b", "v2", 30.0)]) == 2
+    assert feedback.add_predictions("mpg", [Prediction("a", "v2", 21.0), Prediction("b", "v2", 30.0)]) == 2
     clock.now += 86400
     assert feedback.add_labels("mpg", {"b": 31.0, "c": 1.0}) == (2, 1)
     assert [(each.prediction, each.truth) for each in feedback.seen("mpg")] == [(21.0, 20.0), (30.0, 31.0)]
@@ -43,8 +44,8 @@ def test_labels_join_predictions_however_late_and_in_whatever_order(feedback: Fe
 
 
 def test_a_repeated_prediction_changes_nothing_and_a_repeated_label_corrects(feedback: Feedback) -> None:
-    feedback.add_predictions("mpg", [("a", "v2", 21.0)])
-    assert feedback.add_predictions("mpg", [("a", "v3", 99.0), ("a", "v3", 98.0)]) == 0
+    feedback.add_predictions("mpg", [Prediction("a", "v2", 21.0)])
+    assert feedback.add_predictions("mpg", [Prediction("a", "v2", 99.0), Prediction("a", "v2", 98.0)]) == 0
     feedback.add_labels("mpg", {"a": 20.0})
     assert feedback.add_labels("mpg", {"a": 22.0}) == (0, 0)
     assert [(each.version, each.prediction, each.truth) for each in feedback.seen("mpg")] == [("v2", 21.0, 22.0)]
@@ -52,7 +53,7 @@ def test_a_repeated_prediction_changes_nothing_and_a_repeated_label_corrects(fee
 
 def test_a_signal_says_since_when_it_calls(feedback: Feedback, clock: Clock) -> None:
     ids = [f"r{number}" for number in range(30)]
-    feedback.add_predictions("mpg", [(each, "v2", 25.0) for each in ids])
+    feedback.add_predictions("mpg", [Prediction(each, "v2", 25.0) for each in ids])
     feedback.add_labels("mpg", dict.fromkeys(ids, 20.0))
     first = feedback.signals("mpg", [SPEC])[0]
     clock.now += 50
@@ -85,11 +86,11 @@ def test_what_is_kept_is_bounded(feedback: Feedback, clock: Clock, monkeypatch: 
     monkeypatch.setattr(room, "MOST", 10)
     for number in range(15):
         clock.now += 1
-        feedback.add_predictions("mpg", [(f"r{number}", "v2", 1.0)])
+        feedback.add_predictions("mpg", [Prediction(f"r{number}", "v2", 1.0)])
         feedback.add_labels("mpg", {f"r{number}": 1.0})
     assert [each.t for each in feedback.seen("mpg")] == [1006.0 + number for number in range(10)]
     clock.now += room.KEPT + 100
-    feedback.add_predictions("mpg", [("new", "v2", 1.0)])
+    feedback.add_predictions("mpg", [Prediction("new", "v2", 1.0)])
     assert len(feedback.seen("mpg")) == 1
 
 
@@ -104,14 +105,28 @@ def test_made_up_models_take_no_more_room_than_so_many(
 ) -> None:
     monkeypatch.setattr(room, "MOST_MODELS", 3)
     for each in ("mpg", "a", "b"):
-        feedback.add_predictions(each, [("x", "v1", 1.0), ("y", "v1", 1.0)])
+        feedback.add_predictions(each, [Prediction("x", "v1", 1.0), Prediction("y", "v1", 1.0)])
         feedback.add_labels(each, {"x": 1.0, "y": 1.0})
     for tell in (
-        lambda: feedback.add_predictions("c", [("x", "v1", 1.0)]),
+        lambda: feedback.add_predictions("c", [Prediction("x", "v1", 1.0)]),
         lambda: feedback.add_labels("c", {"x": 1.0}),
     ):
         with pytest.raises(RefusedError, match="one model more than the 3"):
             tell()
-    assert feedback.add_predictions("mpg", [("z", "v1", 1.0)]) == 1  # those that are known go on
+    assert feedback.add_predictions("mpg", [Prediction("z", "v1", 1.0)]) == 1  # those that are known go on
     clock.now += room.KEPT + 1
-    assert feedback.add_predictions("c", [("x", "v1", 1.0)]) == 1
+    assert feedback.add_predictions("c", [Prediction("x", "v1", 1.0)]) == 1
+
+
+def test_a_rollouts_predictions_have_the_role_of_their_version(feedback: Feedback, clock: Clock) -> None:
+    feedback.add_predictions("mpg", [Prediction("before", "v2", 1.0)])
+    clock.now += 100
+    feedback.add_predictions("mpg", [Prediction("a", "v1", 1.0, "eu"), Prediction("b", "v9", 9.0)])
+    clock.now += 30
+    feedback.add_predictions("mpg", [Prediction("a", "v2", 2.0, "eu")])  # the same request, mirrored
+    feedback.add_labels("mpg", {"a": 1.5})
+    told = feedback.told("mpg", {"v1": "primary", "v2": "canary"}, since=1050.0, horizon=100.0)
+    assert told == (
+        Told("a", "primary", 1.0, t=0.5, truth=1.5, segment="eu"),
+        Told("a", "canary", 2.0, t=0.8, truth=1.5, segment="eu"),
+    )

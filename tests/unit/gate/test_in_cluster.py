@@ -19,6 +19,7 @@ from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Approval, Call
 from modelpack.gate.store import Store
 from tests.fakes.cluster import CANARIES, FakeApi, canary, config_map, workload
+from tests.fakes.counted import counted
 from tests.fakes.rehearsal import V1, V2, serve
 
 GATE = """\
@@ -28,8 +29,7 @@ metadata: {name: mpg}
 horizon: 10m
 checks:
 - name: errors
-  type: comparison
-  statistic: errors
+  type: proportion
   total: rq{namespace="${namespace}",role="${role}"}
   bad: rq{namespace="${namespace}",role="${role}",code="5"}
   margin: 0.02
@@ -103,12 +103,11 @@ def test_a_canary_is_judged_by_prometheus_and_promoted_by_its_own_phase(scene: S
     scene.status(canaryWeight=10)
     for _ in range(4):
         scene.look(100, 900)
-    assert [each.canary_total for each in scene.store.strata(scene.store.open()[0].id, "errors")] == [200]
+    assert [canary for _, canary, _ in counted(scene.store, scene.store.open()[0].id)] == [200]
     scene.status(phase="WaitingPromotion", canaryWeight=0)  # the routes remain
     for _ in range(20):
         scene.look(100, 900)
-    (stratum,) = scene.store.strata(scene.store.open()[0].id, "errors")
-    assert (stratum.weight, stratum.canary_total, stratum.primary_total) == (10, 2200, 19800)
+    assert counted(scene.store, scene.store.open()[0].id) == [(10, 2200, 19800)]
     assert scene.ask("confirm-promotion") == 200, scene.reason
     for phase in ("Promoting", "Finalising"):
         scene.status(phase=phase)
@@ -137,7 +136,7 @@ def test_an_image_without_a_digest_is_known_by_its_whole_reference(scene: Scene)
 
 def test_the_configuration_is_the_one_beside_the_canary(scene: Scene) -> None:
     scene.api.put(config_map("gate-mpg", {"golden.jsonl": "{}"}, "other"))
-    assert scene.surroundings.config("default", "mpg") == (GATE.encode(), None)
+    assert scene.surroundings.config("default", "mpg") == {"gate.yaml": GATE.encode()}
     with pytest.raises(NotFoundError, match=r"ConfigMap other/gate-mpg: has no key gate\.yaml"):
         scene.surroundings.config("other", "mpg")
     del scene.api.objects["/api/v1/namespaces/default/configmaps/gate-mpg"]
@@ -163,7 +162,7 @@ def test_a_prometheus_that_is_away_or_refuses_holds_until_it_is_back(scene: Scen
     scene.answer = scene.query
     scene.look(10, 90)
     assert scene.ask("confirm-traffic-increase") == 200
-    assert scene.store.strata(scene.store.open()[0].id, "errors")[0].canary_total == 10  # 1019 to 1029; 1009 was before
+    assert counted(scene.store, scene.store.open()[0].id)[0][1] == 10  # 1019 to 1029; 1009 was before
 
 
 def test_selectors_that_name_nothing_hold(scene: Scene) -> None:

@@ -8,12 +8,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from modelpack.errors import InputError, RemoteError
-from modelpack.gate.checks import Comparison
-from modelpack.gate.meter import LATE, Meter, Steady
+from modelpack.gate.checks import Need
+from modelpack.gate.checks.check import GAUGE, HISTOGRAM, QUERY
+from modelpack.gate.meter import LATE, MOST_SEGMENTS, OTHERS, Meter, Steady
 from modelpack.gate.prometheus import from_zero
 from modelpack.gate.samples import Point, Series, increase
 from modelpack.gate.selectors import Selector
@@ -27,10 +29,18 @@ def selector(text: str) -> Selector:
     return Selector.parse(text, lambda problem: InputError("gate.yaml", problem))
 
 
-ERRORS = Comparison(
-    "errors", "errors", selector('rq{role="${role}"}'), selector('rq{role="${role}",code="5"}'), None, 0.02, 100, None
+@dataclass(frozen=True)
+class Reads:
+    """As much of a check as the meter asks for."""
+
+    name: str
+    needs: tuple[Need, ...]
+
+
+ERRORS: Any = Reads(
+    "errors", (Need("total", selector('rq{role="${role}"}')), Need("bad", selector('rq{role="${role}",code="5"}')))
 )
-SLOW = Comparison("slow", "slower-than", selector('rt{role="${role}"}'), None, 100.0, 0.02, 100, None)
+SLOW: Any = Reads("slow", (Need("", selector('rt{role="${role}"}'), HISTOGRAM),))
 
 
 @dataclass
@@ -61,6 +71,11 @@ class Source:
         self.counters, self.selectors, self.reads = counters, selectors, reads
         self.now = 0.0
         self.fails = False
+        self.asked = ""
+
+    def query(self, text: str, at: float) -> float | None:
+        self.asked = text
+        return 42.0
 
     def samples(self, selector: Selector, role: str, start: float, end: float) -> list[Series]:
         if self.fails:
@@ -83,7 +98,7 @@ class Rollout:
     """A meter that looks at `weights`, pairs of (from, weight), every few seconds."""
 
     def __init__(
-        self, counters: list[Counter], weights: list[tuple[float, float]], *checks: Comparison, reads: bool = False
+        self, counters: list[Counter], weights: list[tuple[float, float]], *checks: Any, reads: bool = False
     ) -> None:
         self.counters, self.weights = counters, weights
 
@@ -95,6 +110,8 @@ class Rollout:
         self.meter: Meter
         self.restart(0.0)
         self.counted: dict[tuple[str, int], list[float]] = {}
+        self.cells: dict[tuple[str, str], dict[str, float]] = {}  # (check, segment) -> the canary's
+        self.values: dict[str, float] = {}
         self.seen: dict[int, list[float]] = {}  # step -> ends of the looks that saw it
 
     def steady(self, t: float) -> Steady:
@@ -108,10 +125,16 @@ class Rollout:
         self.seen.setdefault(steady.step, [t])
         if not self.source.fails and self.steady(t + takes) == steady:
             self.seen[steady.step].append(t + takes)
-        for name, strata in found.items():
-            for each in strata:
+        self.values |= found.values
+        for name, gains in found.gains.items():
+            for each in gains:
+                cells = self.cells.setdefault((name, each.segment), {})
+                for cell, count in each.canary.items():
+                    cells[cell] = cells.get(cell, 0.0) + count
+                if each.segment:
+                    continue
                 counts = self.counted.setdefault((name, each.step), [0.0] * 4)
-                numbers = (each.canary_total, each.canary_bad, each.primary_total, each.primary_bad)
+                numbers = [arm.get(cell, 0.0) for arm in (each.canary, each.primary) for cell in ("total", "bad")]
                 self.counted[name, each.step] = [a + b for a, b in zip(counts, numbers, strict=True)]
 
 
@@ -232,12 +255,12 @@ def test_a_slow_prometheus_is_no_silence_but_one_that_stopped_is() -> None:
     none = Rollout([], [(0, 10)])
     for rollout in (stopped, silent, none):
         run(rollout, 0, 90)
-    assert [each.meter.silent(ERRORS, 88.0) for each in (stopped, silent, none)] == [0, 0, 88]
+    assert [each.meter.silent(ERRORS.name, 88.0) for each in (stopped, silent, none)] == [0, 0, 88]
     for rollout in (stopped, silent, none):
         run(rollout, 90, 300)
-    assert stopped.meter.silent(ERRORS, 298.0) == 298 - 60 > LATE
-    assert silent.meter.silent(ERRORS, 298.0) == 270 - 60
-    assert none.meter.silent(ERRORS, 298.0) == 298
+    assert stopped.meter.silent(ERRORS.name, 298.0) == 298 - 60 > LATE
+    assert silent.meter.silent(ERRORS.name, 298.0) == 270 - 60
+    assert none.meter.silent(ERRORS.name, 298.0) == 298
 
 
 def buckets(*bounds: str) -> list[Counter]:
@@ -254,14 +277,28 @@ def buckets(*bounds: str) -> list[Counter]:
     ]
 
 
-def test_a_histogram_is_counted_from_its_buckets() -> None:
+def test_a_histogram_is_counted_by_its_buckets() -> None:
     rollout = Rollout(buckets("50", "100", "+Inf"), [(0, 10)], SLOW, ERRORS)
     run(rollout, 0, 60)
-    assert rollout.counted == {("slow", 1): [200, 50, 200, 50]}
+    assert rollout.cells == {("slow", ""): {"50": 50, "100": 150, "+Inf": 200}}
 
 
-def test_a_threshold_that_is_no_bound_is_said_to_be_wrong() -> None:
-    rollout = Rollout(buckets("50", "+Inf"), [(0, 10)], SLOW)
-    run(rollout, 0, 20)
-    assert "100 is not a bound of rt; the nearest are 50, inf" in rollout.meter.wrong["slow"]
-    assert rollout.counted == {}
+def test_segments_are_counted_beside_all_traffic_and_are_bounded() -> None:
+    by_region: Any = Reads("errors", (Need("total", selector('rq{role="${role}"}'), by="region"),))
+    regions = [f"r{number}" for number in range(MOST_SEGMENTS + 2)]
+    rollout = Rollout([counter(lambda _: 1, EVERY, region=each) for each in regions], [(0, 10)], by_region)
+    run(rollout, 0, 60)
+    found = {segment: cells["total"] for (_, segment), cells in rollout.cells.items()}
+    assert found.pop("") == 50 * len(regions)
+    assert found.pop(OTHERS) == 100
+    assert set(found.values()) == {50} and len(found) == MOST_SEGMENTS
+
+
+def test_a_metric_that_is_no_counter_gives_its_latest_value() -> None:
+    gauge: Any = Reads("gauge", (Need("", selector('rq{role="${role}"}'), GAUGE),))
+    query: Any = Reads("query", (Need("", None, QUERY, query="up{role=\"${role}\",name=\"${name}\"}"),))
+    rollout = Rollout([counter(lambda _: 1, EVERY), counter(lambda _: 2, EVERY, code="5")], [(0, 10)], gauge, query)
+    run(rollout, 0, 60)
+    assert rollout.values == {"gauge": 112, "query": 42}
+    assert (rollout.source.asked, rollout.counted) == ('up{role="canary",name="mpg"}', {})
+    assert (rollout.meter.silent("gauge", 60.0), rollout.meter.silent("none", 60.0)) == (2, 0)

@@ -22,7 +22,7 @@ apiVersion: modelpack.dev/v1
 kind: Gate
 metadata: {name: mpg}
 horizon: 10m
-checks: [{name: errors, type: comparison, statistic: errors, total: rq, bad: rq5, margin: 0.02, min_sample: 50}]
+checks: [{name: errors, type: proportion, total: rq, bad: rq5, margin: 0.02, min_sample: 50}]
 """
 STARTED = 1000.0  # when the target's template was written
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from modelpack.errors import RemoteError
-from modelpack.gate.samples import Series, bound, increase, slower
+from modelpack.gate.samples import Series, increase
 from modelpack.gate.scraper import Scraper
 from modelpack.gate.selectors import Selector
 from tests.fakes.rehearsal import Envoy, serve
@@ -16,17 +14,6 @@ REQUESTS = Selector("envoy_cluster_upstream_rq_xx", (("envoy_cluster_name", "def
 @pytest.mark.parametrize(("before", "after", "expected"), [(5, 5, 0), (5, 9, 4), (8, 2, 2), (5, 0, 0)])
 def test_a_counter_that_falls_was_reset(before: float, after: float, expected: float) -> None:
     assert increase(before, after) == expected
-
-
-@pytest.mark.parametrize(
-    ("label", "value"), [("100", 100.0), ("100.0", 100.0), ("+Inf", math.inf), ("odd", None), ("", None)]
-)
-def test_the_bound_of_a_bucket(label: str, value: float | None) -> None:
-    assert bound({"le": label}) == value
-
-
-def test_slower_than_is_what_the_bucket_below_lacks() -> None:
-    assert slower({100.0: 8, math.inf: 10}, 100) == (10, 2)
 
 
 def values(scraper: Scraper, role: str, end: float) -> dict[str, list[float]]:

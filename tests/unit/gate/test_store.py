@@ -30,6 +30,6 @@ def test_every_open_rollout_is_watched_however_many_there_are(tmp_path: Path) ->
         known = Rollout(
             f"r{number}", f"n{number}", "mpg", "mpg", "c", "d", "i", "p", "Progressing", 0, number, number, 60, 0.05
         )
-        store.add(known, b"", None)
+        store.add(known, {})
     assert (len(store.open()), len(store.rollouts())) == (LISTED + 1, LISTED)
     store.close()

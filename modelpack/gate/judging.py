@@ -1,0 +1,106 @@
+"""From what is stored of a rollout to its verdict: gives each check its window, and keeps what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from modelpack.gate.checks import Approval, Check, Golden, Told, Window
+from modelpack.gate.config import GateConfig, parse
+from modelpack.gate.feedback import Feedback
+from modelpack.gate.measurements import Measurements
+from modelpack.gate.meter import ROLES, Meter
+from modelpack.gate.rollouts import ACTIVE, Rollout
+from modelpack.gate.store import Store
+from modelpack.gate.target import Target
+from modelpack.gate.verdict import ACCEPT, HOLD, combine
+
+PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
+LEAST_PATIENCE = 3.0  # seconds
+CONFIGS = 200  # parsed configurations that are kept
+
+
+class Judging:
+    """Judges rollouts by what was measured and told. Whoever calls it holds the Canary's lock."""
+
+    def __init__(self, store: Store, measurements: Measurements, feedback: Feedback) -> None:
+        self._store = store
+        self._measurements = measurements
+        self._feedback = feedback
+        self._configs: dict[str, GateConfig] = {}
+
+    def config(self, rollout_id: str) -> GateConfig:
+        """The configuration that the rollout was minted with."""
+        config = self._configs.get(rollout_id)
+        if config is None:
+            files = tuple(sorted(self._store.files(rollout_id).items()))
+            while len(self._configs) >= CONFIGS:
+                self._configs.pop(next(iter(self._configs)), None)
+            config = self._configs[rollout_id] = read_files(files, "gate")
+        return config
+
+    def is_asked(self, rollout: Rollout) -> bool:
+        """Whether it is a check that waits for a person."""
+        found = self._store.evidence(rollout.id)
+        asking = [each.name for each in self.config(rollout.id).checks if isinstance(each, Approval)]
+        return not rollout.decision.final and any(found[each].verdict == HOLD for each in asking if each in found)
+
+    def judge(self, rollout: Rollout, target: Target, meter: Meter | None, now: float) -> Rollout:
+        """The rollout with the verdict that all evidence gives now."""
+        if rollout.state != ACTIVE or rollout.ended is not None:
+            return rollout
+        config = self.config(rollout.id)
+        known = self._store.evidence(rollout.id)
+        found = dict(known)
+        for check in config.checks:
+            if not isinstance(check, Golden | Approval):
+                found[check.name] = check.evaluate(self._window(rollout, check, target, meter, now))
+            elif check.name not in found:
+                found[check.name] = check.evaluate(Window())
+        ready = all(found[each.name].verdict == ACCEPT for each in config.checks if not isinstance(each, Approval))
+        for check in config.checks:
+            if isinstance(check, Approval):
+                window = Window(approved=rollout.approved, ready=ready, rollback=rollout.rollback)
+                found[check.name] = check.evaluate(window)
+        if found != known:
+            self._store.add_evidence(rollout, found, now)
+        given = [(check.name, found[check.name].verdict, found[check.name].reason) for check in config.checks]
+        under_traffic = rollout.under_traffic(now)
+        verdict = combine(rollout.decision, given, under_traffic=under_traffic, horizon=rollout.horizon)
+        judged = replace(rollout, decision=verdict)
+        if judged != rollout:
+            self._store.save([judged], now)
+        return judged
+
+    def _window(self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, now: float) -> Window:
+        unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
+        elapsed, counted = rollout.elapsed(now), [each for each in check.needs if each.counted]
+        return Window(
+            slices=self._measurements.slices(rollout.id, check.name, elapsed) if counted else {},
+            told=() if check.needs else self._told(rollout, now),
+            values=self._measurements.values(rollout.id, check.name) if len(counted) < len(check.needs) else (),
+            elapsed=elapsed,
+            alpha=self.config(rollout.id).alpha_of(check),
+            silent=min(meter.silent(check.name, now), rollout.under_traffic(now)) if meter else 0.0,
+            patience=max(LEAST_PATIENCE, PATIENCE * target.interval),
+            rollback=rollout.rollback,
+            unreachable=unreachable if rollout.traffic_started is not None else "",
+        )
+
+    def _told(self, rollout: Rollout, now: float) -> tuple[Told, ...]:
+        """What servers told of since the canary got traffic, by the role of the version that they named."""
+        if rollout.traffic_started is None:
+            return ()
+        names: dict[str, str] = {}
+        for role, image in zip(ROLES, (rollout.image, rollout.primary_image), strict=True):
+            tag, _, digest = image.rpartition("/")[2].partition(":")[2].partition("@")
+            for each in filter(None, (tag, digest)):
+                names[each] = "" if each in names else role  # a version of both tells nothing apart
+        roles = {name: role for name, role in names.items() if role}
+        return self._feedback.told(rollout.model, roles, rollout.traffic_started, rollout.horizon)
+
+
+@lru_cache(maxsize=8)  # many rollouts are judged by the same files
+def read_files(files: tuple[tuple[str, bytes], ...], folder: str) -> GateConfig:
+    """`config.parse` for files in order of their names."""
+    return parse(dict(files), folder)

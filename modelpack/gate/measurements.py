@@ -1,0 +1,99 @@
+"""What was measured of a rollout under traffic: counts in slices of its horizon, and the values of other metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from modelpack.gate.checks import Slice
+from modelpack.gate.meter import Gain
+from modelpack.gate.store import Store
+
+SLOTS = 200  # slices of a rollout's horizon
+VALUES = 10_000  # values of a metric that are kept: at a look every few seconds, hours
+_meta = sa.MetaData()
+_slices = sa.Table(
+    "slices",
+    _meta,
+    sa.Column("rollout", sa.String, primary_key=True),
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("name", "segment")),
+    *(sa.Column(name, sa.Integer, primary_key=True) for name in ("slot", "step")),
+    sa.Column("weight", sa.Float, nullable=False),
+    *(sa.Column(name, sa.String, nullable=False) for name in ("canary", "primary")),
+)
+_values = sa.Table(
+    "measured",
+    _meta,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.String, index=True, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    *(sa.Column(name, sa.Float, nullable=False) for name in ("t", "value")),
+)
+
+
+class Measurements:
+    """The slices and values of all rollouts, in the gate's database. Safe to use from several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        with store.transaction() as connection:
+            _meta.create_all(connection)
+
+    def slices(self, rollout_id: str, name: str, elapsed: float) -> dict[str, tuple[Slice, ...]]:
+        """What was counted for a check, by segment; `elapsed` is how much of the horizon has passed."""
+        query = _slices.select().where(_slices.c.rollout == rollout_id, _slices.c.name == name)
+        found: dict[str, list[Slice]] = {}
+        with self._store.transaction() as connection:
+            for row in connection.execute(query.order_by(_slices.c.slot, _slices.c.step)):
+                end = end_of(row.slot)
+                cells = json.loads(row.canary), json.loads(row.primary)
+                found.setdefault(row.segment, []).append(Slice(row.step, row.weight, end, *cells, whole=end <= elapsed))
+        return {segment: tuple(slices) for segment, slices in found.items()}
+
+    def add_gains(self, rollout_id: str, gains: Mapping[str, Sequence[Gain]], elapsed: float) -> None:
+        """Add what each check's counters went up by to the slices of now."""
+        slot = slot_of(elapsed)
+        with self._store.transaction() as connection:
+            for name, gain in ((name, each) for name, several in gains.items() for each in several):
+                key = {"rollout": rollout_id, "name": name, "segment": gain.segment, "slot": slot, "step": gain.step}
+                here = sa.and_(*(_slices.c[column] == value for column, value in key.items()))
+                row = connection.execute(sa.select(_slices.c.canary, _slices.c.primary).where(here)).one_or_none()
+                if row is None:
+                    cells = {"canary": json.dumps(gain.canary), "primary": json.dumps(gain.primary)}
+                    connection.execute(_slices.insert().values(**key, weight=gain.weight, **cells))
+                else:
+                    cells = {"canary": _sum(row.canary, gain.canary), "primary": _sum(row.primary, gain.primary)}
+                    connection.execute(_slices.update().where(here).values(cells))
+
+    def values(self, rollout_id: str, name: str) -> tuple[tuple[float, float], ...]:
+        """(unix seconds, value) of a check's metric, the newest `VALUES`, newest last."""
+        query = sa.select(_values.c.t, _values.c.value).where(
+            _values.c.rollout == rollout_id, _values.c.name == name
+        )  # fmt: skip
+        with self._store.transaction() as connection:
+            rows = connection.execute(query.order_by(_values.c.id.desc()).limit(VALUES)).all()
+        return tuple((row.t, row.value) for row in reversed(rows))
+
+    def add_values(self, rollout_id: str, values: Mapping[str, float], now: float) -> None:
+        with self._store.transaction() as connection:
+            for name, value in values.items():
+                connection.execute(_values.insert().values(rollout=rollout_id, name=name, t=now, value=value))
+
+
+def slot_of(elapsed: float) -> int:
+    """Which slice of the horizon a time belongs to. They get longer: what is very wrong shows in the first requests,
+    and `SLOTS` are enough for days."""
+    return int(SLOTS * math.sqrt(max(0.0, elapsed)) + 1e-9)
+
+
+def end_of(slot: int) -> float:
+    """How much of the horizon has passed at a slice's end."""
+    return ((slot + 1) / SLOTS) ** 2
+
+
+def _sum(before: str, gained: Mapping[str, float]) -> str:
+    known: dict[str, float] = json.loads(before)
+    return json.dumps({cell: known.get(cell, 0.0) + gained.get(cell, 0.0) for cell in {**known, **gained}})

@@ -1,0 +1,1 @@
+"""The gate's tests, one file a method: numbers in, estimates and intervals out. They know no checks and no traffic."""
