@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelpack.errors import InputError, RemoteError
+from modelpack.text import blanked
 
 Send = Callable[[str, str, "bytes | None", str, float], tuple[int, bytes]]
 """(method, path with query, body, its type, timeout in seconds) -> (HTTP status, body). Raises RemoteError if nobody
@@ -93,4 +94,4 @@ def reason_of(status: int, body: bytes) -> str:
         reason = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         reason = body[:200].decode("utf-8", "replace").strip()
-    return "".join(each if each.isprintable() else " " for each in reason)[:_LONGEST] or f"status {status}"
+    return blanked(reason)[:_LONGEST] or f"status {status}"

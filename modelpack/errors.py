@@ -19,6 +19,8 @@ not in this tree is a bug and exits with 1.
 
 from __future__ import annotations
 
+from modelpack.text import escaped
+
 _LONGEST = 2000  # characters of a message
 
 
@@ -44,7 +46,7 @@ class ModelpackError(Exception):
         if len(text) > _LONGEST:  # the place stands at its start, the remedy at its end
             text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
         # what it quotes is anybody's, and a terminal obeys control characters
-        return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+        return escaped(text)
 
 
 class InputError(ModelpackError):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Hundreds of tests start `modelpack`; where bytecode may not be kept, each start would compile it again."""
+    if not hasattr(session.config, "workerinput"):  # once, not in each of xdist's workers
+        compileall.compile_dir(Path(__file__).parents[1] / "modelpack", quiet=2)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +23,8 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (home / "docker").mkdir()
     (home / "gitconfig").write_text(
         "[user]\n\tname = Tests\n\temail = tests@example.com\n[init]\n\tdefaultBranch = main\n"
+        # every commit, fetch and push would start a program that finds nothing to clear away
+        "[maintenance]\n\tauto = false\n[gc]\n\tauto = 0\n[receive]\n\tautogc = false\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:

@@ -27,7 +27,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 
-NAME = os.environ.get("MODEL_NAME", "mpg")  # digits/serve.py serves another model by this server
+NAME = "mpg"
 NUMBERS = (
     "cylinders",
     "displacement",

@@ -69,7 +69,8 @@ def fetch(source: str, folder: Path, version: str, as_json: bool) -> None:
 def add(path: Path, out: Path | None, as_json: bool) -> None:
     """Send a file or folder to the DVC remote, and write its .dvc file.
 
-    What `dvc add` and `dvc push` do; commit the .dvc file, and `dvc pull` brings the data back.
+    What `dvc add` and `dvc push` do: the .gitignore beside it leaves the data out. Commit both files, and `dvc pull`
+    brings the data back.
 
     \b
     Examples:
@@ -77,15 +78,21 @@ def add(path: Path, out: Path | None, as_json: bool) -> None:
       modelpack data add ./trained --out model-images/mpg/model.dvc
     """
     from modelpack import data as room
+    from modelpack.data.pointer import IGNORE, with_ignored
 
     file = (out or path.with_name(f"{path.name}.dvc")).absolute()
     root = _root(file.parent)
     folder = file.parent.resolve().relative_to(root).as_posix()
     pointer = room.add(path, file.name, "" if folder == "." else folder, room.Checkout(root), root)
+    ignore = file.with_name(IGNORE)
     try:
         file.write_bytes(pointer)
+        if (root / ".git").exists():
+            before = ignore.read_bytes() if ignore.exists() else None
+            if (after := with_ignored(before, file.name.removesuffix(".dvc"))) != before:
+                ignore.write_bytes(after)
     except OSError as error:
-        raise InputError(file, f"cannot be written: {error.strerror}") from error
+        raise InputError(error.filename or file, f"cannot be written: {error.strerror}") from error
     emit({"path": str(path), "file": str(file), "pointer": pointer.decode()}, f"added {path}: commit {file}", as_json)
 
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelpack.cli.options import (
-    again_option,
-    branch_option,
-    dry_run_option,
-    emit,
-    json_option,
-    repo_option,
-    via_option,
-)
-from modelpack.cli.train import folder_of, follow, known_runs, leave, location_of, sentence, state_option, value_of
+from modelpack.cli.known import asked_for, folder_of, location_of
+from modelpack.cli.options import branch_option, emit, pull_options, repo_option
+from modelpack.cli.train import follow, leave, sentence, state_option, value_of
 
 if TYPE_CHECKING:
     from modelpack.forge import Forge
@@ -34,10 +26,7 @@ if TYPE_CHECKING:
 @branch_option
 @state_option
 @click.option("--pr/--no-pr", "by_pull", default=False, show_default=True, help="Propose it, if it passes.")
-@again_option
-@dry_run_option
-@via_option
-@json_option
+@pull_options
 def experiment(
     model: str,
     repo: str,
@@ -66,23 +55,14 @@ def experiment(
     from modelpack.gitops import open_repository
     from modelpack.registry import Via
     from modelpack.runs.local import Local
-    from modelpack.training.ask import ask
 
     rules, folder = Via.from_environ(via), folder_of(state)
     with open_repository(repo, branch) as repository:
-        asked = ask(
-            repository,
-            repo,
-            model,
-            rules,
-            parameters={},
-            known=known_runs(folder, rules),
-            reason="an experiment",
-            now=time.time(),
-            kind="experiment",
-        )
         if by_pull:  # what cannot be proposed need not be trained
             _forge(repository, model)
+        asked = asked_for(
+            repository, repo, model, rules, folder, parameters={}, reason="an experiment", kind="experiment"
+        )
     run, backend = asked.run, Local(folder, rules, location_of(repo))
     backend.start(run, asked.training)
     click.echo(f"{run.id} compares the pipelines of {run.model} on {run.data}", err=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelpack.cli.options import emit, json_option
 from modelpack.errors import InputError
+
+if TYPE_CHECKING:
+    from modelpack.resources import Resources
 
 _TIMEOUT = 3600.0  # seconds
 
@@ -88,6 +91,13 @@ def run(
 @click.option("--secret", default="", metavar="NAME", help="A Secret whose keys become variables (job, tekton).")
 @click.option("--storage", default="1Gi", show_default=True, metavar="SIZE", help="Of the tasks' volume (tekton).")
 @click.option("--timeout", type=click.IntRange(1), default=int(_TIMEOUT), show_default=True, metavar="SECONDS")
+@click.option(
+    "--resources",
+    "resources",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A YAML file with resources, nodeSelector and tolerations, as under runs in training.yaml (job, tekton).",
+)
 def compile_(
     path: Path,
     kind: str,
@@ -98,6 +108,7 @@ def compile_(
     secret: str,
     storage: str,
     timeout: int,
+    resources: Path | None,
 ) -> None:
     """Make a pipeline from a tagged notebook.
 
@@ -128,7 +139,9 @@ def compile_(
     pipeline = room.parse(load_bytes(path), path.name)
     defaults = {each.name: each.default for each in pipeline.parameters}
     given = {key: _value(text, defaults.get(key)) for key, text in pairs}
-    place = room.Place(image, namespace, secret, timeout, storage, given)
+    if resources and kind == "kfp":
+        raise InputError("--resources", "are for job and tekton", "set those of Kubeflow's tasks in its own pipeline")
+    place = room.Place(image, namespace, secret, timeout, storage, given, _asked(resources))
     make = {"job": room.to_job, "tekton": room.to_tekton, "kfp": room.to_kfp}[kind]
     made = make(pipeline, place)
     if output == "-":
@@ -138,6 +151,21 @@ def compile_(
         Path(output).write_bytes(made)
     except OSError as error:
         raise InputError(output, f"cannot be written: {error.strerror}") from error
+
+
+def _asked(file: Path | None) -> Resources:
+    from modelpack import resources
+    from modelpack.fields import read
+
+    if file is None:
+        return resources.NONE
+    try:
+        fields = read(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(file, f"cannot be read: {error.strerror}") from error
+    found = resources.parse(fields)
+    fields.done()
+    return found
 
 
 def _put(target: str, *paths: Path) -> list[str]:

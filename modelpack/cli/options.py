@@ -57,6 +57,11 @@ via_option: Callable[[F], F] = click.option(
 )
 
 
+def pull_options(command: F) -> F:
+    """Of a command that may open a pull request: `again`, `dry_run`, `via` and `as_json`."""
+    return again_option(dry_run_option(via_option(json_option(command))))
+
+
 def emit(value: dict[str, Any], text: str, as_json: bool) -> None:
     """Print a result: the JSON object for programs, the text for people."""
     try:

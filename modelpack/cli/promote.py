@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelpack.cli.options import (
-    again_option,
-    branch_option,
-    dry_run_option,
-    emit,
-    json_option,
-    repo_option,
-    via_option,
-)
+from modelpack.cli.options import branch_option, emit, pull_options, repo_option
 from modelpack.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,10 +25,7 @@ if TYPE_CHECKING:
 @click.option("--gate", default="", metavar="URL", help="The first environment's gate.  [default: model.yaml's]")
 @repo_option
 @branch_option
-@again_option
-@dry_run_option
-@via_option
-@json_option
+@pull_options
 def promote(
     model: str,
     source: str,

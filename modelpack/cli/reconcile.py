@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelpack.reconcile.look import Rooms
     from modelpack.reconcile.outcome import Outcome
 
-_LOOPS = ("train", "deploy", "record")
+_LOOPS = ("train", "experiment", "deploy", "record")
 _DURATION_REMEDY = "write it like 90s, 10m, 1h30m or 7d"
 
 state_option = click.option(
@@ -60,7 +60,8 @@ def reconcile(
 
     Looks at every model-images/*/training.yaml of the branch, or at those of MODEL. Trains a model whose data, code,
     age or signals at the gate ask for it, one run at a time; names the newest version that passed in Git, by pull
-    request or commit as training.yaml says; and keeps beside each image what its rollouts came to.
+    request or commit as training.yaml says; and keeps beside each image what its rollouts came to. Where training.yaml
+    says experiment: {propose: pull-request}, a changed experiment is compared once, and proposed if it passes.
 
     What it decides by is in Git, the registry and the gate. The file in --state remembers runs under way and what
     failed; without it the next round finds the same again. Ctrl-C ends it and leaves runs going.
@@ -159,7 +160,7 @@ def _round(
     before: set[str] | None,
     said: set[str],
 ) -> list[ModelpackError]:
-    """One round, each line as it comes. What the round `before` said is not said again."""
+    """One round, each line as it comes, and after it each note once. What the round `before` said is not said again."""
     from modelpack.reconcile.loop import reconcile_once
 
     outcomes: list[Outcome] = []
@@ -174,6 +175,11 @@ def _round(
         elif not as_json:
             click.echo(line, err=outcome.error is not None)
             sys.stdout.flush()
+    for note in dict.fromkeys(f"note: {each}" for outcome in outcomes for each in outcome.notes):
+        said.add(note)
+        if not as_json and note not in (before or ()):
+            click.echo(note)
+    sys.stdout.flush()
     if before is None:
         if as_json:
             emit({"outcomes": [_value(each) for each in outcomes]}, "", as_json)

@@ -16,6 +16,7 @@ import click
 
 from modelpack.cli.options import via_option
 from modelpack.errors import InputError, RefusedError
+from modelpack.text import blanked
 
 if TYPE_CHECKING:
     from modelpack.training.folder import Folder
@@ -112,7 +113,7 @@ def _without_login(run: Run) -> Run:
 
 def _say(text: str) -> None:
     for line in text.splitlines():
-        click.echo("".join(each if each.isprintable() else " " for each in line))
+        click.echo(blanked(line))
     sys.stdout.flush()  # the log is followed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from datetime import datetime, timezone
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelpack.cli.known import asked_for, backend_of, folder_of, known_runs, location_of, open_run
 from modelpack.cli.options import branch_option, emit, json_option, repo_option, via_option
 from modelpack.cli.step import step
-from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
+from modelpack.errors import InputError, ModelpackError, RefusedError, RemoteError
+from modelpack.text import blanked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modelpack.registry import Via
     from modelpack.runs import Backend
     from modelpack.training.definition import Value
     from modelpack.training.run import Run, Seen
@@ -85,27 +87,19 @@ def train(
     from modelpack import runs as places
     from modelpack.gitops import open_repository
     from modelpack.registry import Via
-    from modelpack.training.ask import ask
-    from modelpack.training.folder import write
 
     rules, folder = Via.from_environ(via), folder_of(state)
+    told = dict(map(parameter_of, parameters))
     with open_repository(repo, branch) as repository:
-        asked = ask(
-            repository,
-            repo,
-            model,
-            rules,
-            parameters=dict(map(parameter_of, parameters)),
-            known=known_runs(folder, rules),
-            reason="asked for",
-            now=time.time(),
-        )
+        asked = asked_for(repository, repo, model, rules, folder, parameters=told, reason="asked for")
     run = asked.run
-    backend = places.open_backend(asked.training, folder, rules, repository=location_of(repo))
-    write(folder / run.id / "training.yaml", asked.text)
-    if asked.training.runs.backend != "local":
-        _place(folder, run.id).put_run(run)
-    backend.start(run, asked.training)
+    try:
+        backend = places.open_backend(asked.training, folder, rules, repository=location_of(repo))
+        backend.start(run, asked.training)
+    except ModelpackError as error:
+        if not isinstance(error, RemoteError) or asked.training.runs.backend == "local":  # else it may have started
+            shutil.rmtree(folder / run.id, ignore_errors=True)
+        raise
     if not wait:
         emit(value_of(run, backend.look(run)), f"{run.id} has started: modelpack runs log {run.id}", as_json)
         return
@@ -147,7 +141,7 @@ def runs(ctx: click.Context, state: Path | None, as_json: bool) -> None:
     from modelpack.registry import Via
 
     rules = Via.from_environ()
-    found = [(run, _backend(ctx.obj, run.id, rules).look(run)) for run in known_runs(ctx.obj, rules)]
+    found = [(run, backend_of(ctx.obj, run, rules).look(run)) for run in known_runs(ctx.obj, rules)]
     found.sort(key=lambda each: each[0].created)
     lines = [
         f"{run.id:40}  {seen.state.value:9}  {run.version:8}  {_passed(seen):10}  {_when(run.created)}  {run.reason}"
@@ -169,7 +163,7 @@ def show(folder: Path, run_id: str, as_json: bool) -> None:
     """
     from modelpack.quality import as_text
 
-    backend, run = _open(folder, run_id)
+    backend, run = open_run(folder, run_id)
     seen = backend.look(run)
     evaluation = seen.result.evaluation if seen.result else None
     table = f"\n{as_text(evaluation)}" if evaluation else ""
@@ -186,8 +180,8 @@ def log(folder: Path, run_id: str) -> None:
     Example:
       modelpack runs log mpg-v8-1f0c9a72de
     """
-    backend, run = _open(folder, run_id)
-    click.echo(_plain(backend.log(run)), nl=False)
+    backend, run = open_run(folder, run_id)
+    click.echo(blanked(backend.log(run), "\n\t"), nl=False)
 
 
 @runs.command()
@@ -200,7 +194,7 @@ def cancel(folder: Path, run_id: str) -> None:
     Example:
       modelpack runs cancel mpg-v8-1f0c9a72de
     """
-    backend, run = _open(folder, run_id)
+    backend, run = open_run(folder, run_id)
     if backend.look(run).state.over:
         click.echo(f"{run.id} is over already")
         return
@@ -218,9 +212,7 @@ def remove(folder: Path, run_id: str) -> None:
     Example:
       modelpack runs remove mpg-v8-1f0c9a72de
     """
-    import shutil
-
-    backend, run = _open(folder, run_id)
+    backend, run = open_run(folder, run_id)
     backend.remove(run)
     shutil.rmtree(folder / run.id, ignore_errors=True)
     click.echo(f"{run.id} is forgotten")
@@ -242,7 +234,7 @@ def _until_over(look: Callable[[], Seen], log: Callable[[], str], name: str, sho
             seen = look()
             if shown and sys.stderr.isatty():
                 text = log()
-                click.echo(_plain(_news(written, text)), err=True, nl=False)
+                click.echo(blanked(_news(written, text), "\n\t"), err=True, nl=False)
                 written = text
             if seen.state.over:
                 return seen
@@ -258,11 +250,6 @@ def _news(before: str, now: str) -> str:
         return now[len(before) :]
     at = now.find(before[-500:])
     return now[at + len(before[-500:]) :] if at >= 0 else now
-
-
-def _plain(text: str) -> str:
-    """A log as a terminal may see it: anybody's programs wrote it."""
-    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
 
 
 def leave(run: Run, seen: Seen) -> None:
@@ -321,52 +308,3 @@ def parameter_of(word: str) -> tuple[str, Value]:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError("--parameter", f"{word!r} is not a finite number: JSON has no other")
     return name, value if isinstance(value, str | int | float | bool) else text
-
-
-def folder_of(state: Path | None) -> Path:
-    from modelpack.store import home
-
-    return (state or home() / "runs").absolute()
-
-
-def location_of(repo: str) -> str:
-    return str(Path(repo).resolve()) if Path(repo).is_dir() else repo
-
-
-def _place(folder: Path, run_id: str) -> Any:
-    from modelpack.training.folder import Folder
-
-    return Folder(folder / run_id)
-
-
-def known_runs(folder: Path, via: Via) -> tuple[Run, ...]:
-    from modelpack.runs.local import Local
-
-    return Local(folder, via).runs()
-
-
-def _backend(folder: Path, run_id: str, via: Via) -> Backend:
-    """Where a run takes place, by the training.yaml that was kept with it; here if none was."""
-    from modelpack.runs import open_backend
-    from modelpack.runs.local import Local
-    from modelpack.training.definition import parse
-
-    path = folder / run_id / "training.yaml"
-    if not path.is_file():
-        return Local(folder, via)
-    return open_backend(parse(path.read_bytes(), str(path)), folder, via)
-
-
-def _open(folder: Path, run_id: str) -> tuple[Backend, Run]:
-    from modelpack.registry import Via
-
-    rules = Via.from_environ()
-    known = {each.id: each for each in known_runs(folder, rules)}
-    if run_id not in known:
-        from modelpack.fields import nearest
-
-        near = nearest(run_id, known)
-        raise NotFoundError(
-            run_id, f"is no run in {folder}", f"did you mean {near}?" if near else "modelpack runs lists them"
-        )
-    return _backend(folder, run_id, rules), known[run_id]

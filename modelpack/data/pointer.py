@@ -15,7 +15,9 @@ from modelpack.fields import Fields, read
 
 _LARGEST = 4 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+_IGNORED = re.compile(r"[*?\[\\]| (?= *$)")  # what gitignore(5) takes for a pattern, and blanks that it drops
 LOCK = "dvc.lock"
+IGNORE = ".gitignore"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,17 @@ def pointer_of(rest: str, folder: str, tree: Tree) -> Pointer:
     if len(found) > 1:
         raise InputError(file, "names several such outputs", "keep each under a name of its own")
     return _pointer(found[0], file)
+
+
+def with_ignored(before: bytes | None, name: str) -> bytes:
+    """A .gitignore that also leaves out `name` beside it, as `dvc add` writes it: gitignore(5). The bytes as they are
+    where a line says so already."""
+    data = before or b""
+    word = _IGNORED.sub(r"\\\g<0>", name).encode()
+    if any(each in data.splitlines() for each in (b"/" + word, b"/" + word + b"/", word, word + b"/")):
+        return data
+    ending = b"\r\n" if b"\r\n" in data else b"\n"
+    return data + (ending if data and not data.endswith(b"\n") else b"") + b"/" + word + ending
 
 
 def _stages(fields: Fields) -> list[Fields]:

@@ -30,6 +30,7 @@ from modelpack.gate.store import Event, Store
 from modelpack.gate.target import Surroundings, Target
 from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
 from modelpack.gate.watcher import Watcher
+from modelpack.text import blanked
 
 LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s that Flagger waits
 GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
@@ -93,7 +94,7 @@ class Gate:
                 rollout_id = rollout.id
                 decision = lifecycle.decision(rollout)
         except ModelpackError as error:
-            decision = Decision(HOLD, "".join(each if each.isprintable() else " " for each in str(error)))
+            decision = Decision(HOLD, blanked(str(error)))
         return Answer(200 if decision.verdict in PASSES[call.hook] else 403, decision, rollout_id)
 
     def note(self, call: Call, answer: Answer) -> None:

@@ -16,6 +16,7 @@ from modelpack.gate.body import LINEAGE, BoundedBody
 from modelpack.gate.engine import Gate
 from modelpack.gate.feedback import Feedback, Prediction
 from modelpack.gate.refusals import add_refusals
+from modelpack.text import blanked
 
 _MOST = 1000  # of a call
 _DEEPEST = 40
@@ -185,4 +186,4 @@ def _depth(value: Any) -> int:
 
 
 def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text).encode("utf-8", "replace").decode().strip()
+    return blanked(text).encode("utf-8", "replace").decode().strip()

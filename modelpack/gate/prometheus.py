@@ -18,6 +18,7 @@ import requests
 from modelpack.errors import InputError, RemoteError
 from modelpack.gate.samples import Point, Series
 from modelpack.gate.selectors import Selector
+from modelpack.text import blanked
 
 TIMEOUT = 5.0  # seconds for one query
 MAX_BYTES = 32 << 20
@@ -136,4 +137,4 @@ def _text(selector: Selector) -> str:
 
 
 def _printable(text: object) -> str:
-    return "".join(each if each.isprintable() else " " for each in str(text))[:300]
+    return blanked(str(text))[:300]

@@ -10,6 +10,7 @@ from modelpack.gate.config import GateConfig
 from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Approval, Call, Rollout
 from modelpack.gate.store import Store
+from modelpack.text import blanked
 
 # control characters have no place in names; PostgreSQL and log lines would choke on them
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -32,7 +33,7 @@ class Webhook(BaseModel):
 
     def call(self, hook: str) -> Call:
         metadata = self.metadata or {}
-        message = _printable(metadata.get("eventMessage", ""))
+        message = blanked(metadata.get("eventMessage", ""))
         return Call(hook, self.namespace, self.name, self.phase, self.checksum, metadata.get("model", ""), message)
 
 
@@ -42,7 +43,7 @@ class Note(BaseModel):
     note: Annotated[str, StringConstraints(max_length=4096)] = ""
 
     def text(self) -> str:
-        return _printable(self.note)
+        return blanked(self.note)
 
 
 class ApprovalBody(BaseModel):
@@ -53,7 +54,7 @@ class ApprovalBody(BaseModel):
     note: Annotated[str, StringConstraints(max_length=1024)] = ""
 
     def approval(self) -> Approval:
-        return Approval(self.decision == "approve", _printable(self.by), _printable(self.note).strip())
+        return Approval(self.decision == "approve", blanked(self.by), blanked(self.note).strip())
 
 
 class Approved(BaseModel):
@@ -226,7 +227,3 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
         "events": store.events(rollout.id) if whole else [],
         "golden": golden,
     }
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -144,7 +144,14 @@ def _drift(spec: Drift, version: str, seen: Sequence[Seen], now: float) -> Signa
     if len(last) < spec.min_sample:
         reason = f"{len(last)} of {spec.min_sample} predictions after the first {spec.min_sample} are there"
         return Signal(spec.name, "drift", False, reason, version, None, spec.limit, len(last))
-    value, bins = stability_index([each.prediction for each in first], [each.prediction for each in last])
+    before, latest = [each.prediction for each in first], [each.prediction for each in last]
+    values = [*before, *latest]
+    odd = [(place, each) for place, each in enumerate(values, 1) if type(each) not in (int, float)]
+    if 0 < len(odd) <= max(1, len(values) // 10):  # counted by value, each number would be another
+        place, text = odd[0]
+        reason = f"prediction {place} of {len(values)} is {str(text)[:50]!r}, and all but {len(odd)} are numbers"
+        return Signal(spec.name, "drift", False, reason, version, None, spec.limit, len(last))
+    value, bins = stability_index(before, latest)
     chance = _chance(bins, len(first), len(last))
     reason = (
         f"stability index {value:.3f} of the last {len(last)} predictions, the limit is {spec.limit:g}; "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from modelpack.gitops.report import LONGEST, plain
 from modelpack.quality.evaluation import Evaluation, Row
-from modelpack.quality.table import HEAD, cells
+from modelpack.quality.table import HEAD, cells, notes
 
 _VERDICTS = {"pass": "✅", "fail": "❌"}
 
@@ -38,7 +38,9 @@ def markdown(evaluation: Evaluation) -> str:
         kept[place] = text
     more = len(evaluation.rows) - len(kept)
     lines += [kept[place] for place in sorted(kept)]
-    return "\n".join([*lines, *([f"| and {more} more | | | | | | | |"] if more else [])])
+    lines += [f"| and {more} more | | | | | | | |"] if more else []
+    told = [f"Note: {plain(each, 200)}." for each in notes(evaluation)]
+    return "\n".join([*lines, *([""] if told else []), *told])
 
 
 def _rank(row: Row) -> int:

@@ -190,7 +190,7 @@ def _number(value: object) -> str:
     if known is None:
         return _NONE
     if abs(known) >= 1e9:
-        return f"{known:.3g}"
+        return f"{known:.3g}".replace("-", "−")
     text = f"{known:.{min(4, _decimals(abs(known)) + 1)}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
 

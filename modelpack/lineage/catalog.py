@@ -16,12 +16,14 @@ from modelpack.definition import MODELPACK_SUFFIX, order
 from modelpack.errors import InputError, IntegrityError, NotFoundError
 from modelpack.lineage import records
 from modelpack.lineage.origin import Origin
+from modelpack.lineage.remembering import Remembering
 from modelpack.provenance import lineage_of, metrics_of
 from modelpack.quality.evaluation import Evaluation
 from modelpack.reference import Reference
 from modelpack.registry import Repository, Via, open_repository
 from modelpack.registry.parallel import on_each
 from modelpack.registry.referrers import is_fallback_tag
+from modelpack.store import home
 
 T = TypeVar("T")
 
@@ -74,11 +76,11 @@ def versions(image: Reference, via: Via) -> tuple[Version, ...]:
 
 
 def catalog(image: Reference, via: Via, *, brief: bool = False) -> Catalog:
-    """Every version in an image's repository. Two requests each if `brief`, else one more for each record.
+    """Every version in an image's repository. Two requests each, and unless `brief` one for each record the first time.
 
     Raises NotFoundError if there is no such repository, RemoteError if it cannot be read.
     """
-    repository = open_repository(image, via)
+    repository = _open(image, via)
     tags = repository.tags()
     wanted = [each for each in tags if not (is_fallback_tag(each) or each.endswith(MODELPACK_SUFFIX))]
     looks = on_each(wanted, lambda tag, _: _look(repository, image, tag, brief), AT_A_TIME)
@@ -91,7 +93,7 @@ def version_at(reference: Reference, via: Via) -> tuple[Version, tuple[str, ...]
 
     Raises NotFoundError if there is neither, InputError for an image that is no model container.
     """
-    repository = open_repository(reference, via)
+    repository = _open(reference, via)
     try:
         tag, index = reference.tag, repository.manifest(reference.locator)
     except NotFoundError as error:
@@ -108,6 +110,12 @@ def version_at(reference: Reference, via: Via) -> tuple[Version, tuple[str, ...]
     if not _is_model(index):
         raise InputError(reference, "is not a model container: its index names no model digest")
     return _packaged(repository, reference, index, notes, brief=False), tuple(notes)
+
+
+def _open(reference: Reference, via: Via) -> Repository:
+    """A registry's repository remembers records on this disk; an image layout lies on it already."""
+    repository = open_repository(reference, via)
+    return repository if via.path_of(reference) else Remembering(repository, home() / "cache" / "records")
 
 
 def _key(version: Version) -> tuple[bool, tuple[int, ...], str]:

@@ -22,6 +22,7 @@ from modelpack.registry import Via
 MOST_ROWS = 500  # of an evaluation's table
 _LONGEST = 300  # characters
 _MOST_FACTS = 60
+_NO_ROLLOUT = "no rollout is recorded: modelpack reconcile --gate URL records those that are over"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def steps_of(
         _evaluation(version.evaluation, version.passed),
         _image(version),
         *([_commit(each) for each in commits] or [Step("commit", "not found in Git's history")]),
-        *(judged or [Step("rollout", "no rollout is recorded"), Step("verdict", "none yet")]),
+        *(judged or [Step("rollout", _NO_ROLLOUT), Step("verdict", "none yet")]),
     )
 
 

@@ -20,6 +20,7 @@ from modelpack.errors import InputError
 from modelpack.fields import nearest
 from modelpack.notebook.pipeline import Block, Parameter, Pipeline, label
 from modelpack.notebook.script import script
+from modelpack.resources import NONE, Resources
 
 _SCRIPTS = "/modelpack/scripts"
 _RUN = "/modelpack/run"
@@ -43,7 +44,7 @@ Value = str | int | float | bool
 class Place:
     """Where and how a pipeline runs. `image` has Python 3.8 or later and what the notebook imports; `secret` names a
     Secret whose keys become environment variables, "" for none; `timeout` is in seconds; `storage` the size of the
-    volume that Tekton's tasks share; `parameters` replace defaults."""
+    volume that Tekton's tasks share; `parameters` replace defaults; `resources` are those of each block."""
 
     image: str
     namespace: str = ""
@@ -51,6 +52,7 @@ class Place:
     timeout: float = 3600.0
     storage: str = "1Gi"
     parameters: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+    resources: Resources = NONE
 
 
 def to_job(pipeline: Pipeline, place: Place) -> bytes:
@@ -66,6 +68,7 @@ def to_job(pipeline: Pipeline, place: Place) -> bytes:
             "args": [_escaped(each) for each in _words(block, _RUN, values, {})],
             "workingDir": _RUN,
             **_environment(place, _RUN),
+            **_resources(place),
             "securityContext": _SAFE,
             "volumeMounts": [
                 {"name": "run", "mountPath": _RUN},
@@ -84,6 +87,7 @@ def to_job(pipeline: Pipeline, place: Place) -> bytes:
             "template": {
                 "metadata": {"labels": _labels(pipeline)},
                 "spec": {
+                    **place.resources.of_pod(),
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "initContainers": containers[:-1],
@@ -121,7 +125,13 @@ def to_tekton(pipeline: Pipeline, place: Place) -> bytes:
             "pipelineRef": {"name": pipeline.name},
             "params": [{"name": each, "value": _escaped(text(value))} for each, value in values.items()],
             "timeouts": {"pipeline": f"{int(place.timeout)}s"},
-            "taskRunTemplate": {"podTemplate": {"automountServiceAccountToken": False, "securityContext": _POD}},
+            "taskRunTemplate": {
+                "podTemplate": {
+                    **place.resources.of_pod(),
+                    "automountServiceAccountToken": False,
+                    "securityContext": _POD,
+                }
+            },
             "workspaces": [
                 {
                     "name": "run",
@@ -179,6 +189,7 @@ def _task(block: Block, pipeline: Pipeline, place: Place, scripts: str) -> dict[
         "args": _words(block, run, values, results),
         "workingDir": run,
         **_environment(place, run),
+        **_resources(place, "computeResources"),
         "securityContext": _SAFE,
         "volumeMounts": [{"name": "scripts", "mountPath": _SCRIPTS, "readOnly": True}],
     }
@@ -221,6 +232,11 @@ def _environment(place: Place, run: str) -> dict[str, Any]:
     return found
 
 
+def _resources(place: Place, key: str = "resources") -> dict[str, Any]:
+    found = place.resources.of_container()
+    return {key: found} if found else {}
+
+
 def _scripts(pipeline: Pipeline, place: Place, values: Mapping[str, Value]) -> tuple[dict[str, str], str]:
     found = {f"{label(block.name)}.py": script(pipeline, block) for block in pipeline.blocks}
     size = sum(len(each.encode()) for each in found.values())
@@ -228,6 +244,9 @@ def _scripts(pipeline: Pipeline, place: Place, values: Mapping[str, Value]) -> t
         remedy = "move code into a module in the image"
         raise InputError(pipeline.notebook, f"its blocks have {size} bytes, and a ConfigMap holds 1 MiB", remedy)
     depends = {**vars(place), "parameters": dict(values), "scripts": found}
+    del depends["resources"]
+    if place.resources:
+        depends |= {"resources": [place.resources.of_container(), place.resources.of_pod()]}
     depends["after"] = {block.name: block.after for block in pipeline.blocks}
     return found, hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:10]
 

@@ -1,7 +1,8 @@
 """Run a notebook with parameters, and keep what it said.
 
 The kernel is always ipykernel of this interpreter: a notebook's kernelspec names whatever its author had installed. It
-leads a process group of its own, which is killed at the end, so that nothing that the notebook started stays.
+leads a process group of its own, which is killed at the end. What a cell takes out of that group outlives a run by
+hand; the keeper of a training run ends that too.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CLASSES = 1000
+_ODD = 0.1  # share of values that are no numbers above which a column is one of texts
+_SOME = 10  # values below which one text among numbers says nothing
 _LARGEST = 1e100  # a number whose square still is one, and can be divided by a small variance
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
@@ -81,6 +83,10 @@ def read(sample: Sample, target: str, name: str, *, classes: bool) -> Answers:
         kind = "label" if classes else "finite number"
         remedy = "leave such rows out of the data, or let its checks refuse them"
         raise InputError(f"{name}, row {wanted.index(None) + 1}", f"{target} is no {kind}", remedy)
+    if classes and all(number(each) is not None for each in wanted) and (odd := odd_ones(new)):
+        row, text = odd[0]
+        problem = f"the candidate predicted {str(text)[:50]!r}, and the others are numbers"
+        raise InputError(f"{name}, row {row}", problem, "write one of the labels, or nothing, to `prediction`")
     answered = np.array([each is not None for each in new])
     before = answered if old is None else np.array([each is not None for each in old])
     if not classes:
@@ -107,6 +113,14 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) and abs(found) < _LARGEST else None
+
+
+def odd_ones(values: Sequence[Any]) -> tuple[tuple[int, Any], ...]:
+    """The rows, from 1, of the few values that are no numbers where the others are, with what they are. None where no
+    value is one, where many are none, and of fewer than ten."""
+    there = [(row, each) for row, each in enumerate(values, 1) if label(each) is not None]
+    odd = tuple((row, each) for row, each in there if number(each) is None)
+    return odd if len(there) >= _SOME and len(odd) <= max(1.0, _ODD * len(there)) else ()
 
 
 def label(value: Any) -> str | None:

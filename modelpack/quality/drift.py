@@ -7,9 +7,13 @@ the index is large by chance. A column has drifted if both say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from modelpack.quality.answers import number, odd_ones
+from modelpack.quality.split import labels
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -32,14 +36,21 @@ class Shift:
     drifted: bool
 
 
-def drift(table: DataFrame, previous: DataFrame, limits: Mapping[str, float], alarms: float) -> tuple[Shift, ...]:
-    """The columns of `limits`, each with the PSI that it may have.
+def drift(
+    table: DataFrame,
+    previous: DataFrame,
+    limits: Mapping[str, float],
+    alarms: float,
+    categories: Collection[str] = (),
+) -> tuple[Shift, ...]:
+    """The columns of `limits`, each with the PSI that it may have; `categories` are compared by value whatever is in
+    them, as are columns of texts. A few texts in a column of numbers count as missing.
 
     Over many columns some test is always unlucky: p is held against `alarms` by Holm's method (Holm, A simple
     sequentially rejective multiple test procedure, 1979), so that of all tables without a drift, at most that share has
     any column accused. The tables are taken as they are: one that contains the other dilutes what is new in it.
     """
-    found = [_shift(each, table[each], previous[each]) for each in limits]
+    found = [_shift(each, table[each], previous[each], each not in categories) for each in limits]
     accused = _holm([p for _, p, _ in found], alarms)
     return tuple(
         Shift(column, psi, p, test, beyond and psi > limit)
@@ -66,15 +77,28 @@ def _holm(values: list[float], alarms: float) -> list[bool]:
     return accused
 
 
-def _shift(column: str, now: Series, before: Series) -> tuple[float, float, str]:
-    import numpy
+def _numbers(column: Series) -> Series | None:
+    """A column of numbers, None for any other. One word in a CSV file makes texts of all numbers beside it: a few words
+    count as missing."""
+    import pandas
     from pandas.api import types
+
+    if types.is_numeric_dtype(column) and not types.is_bool_dtype(column):
+        return column
+    given = labels(column)
+    return pandas.Series([number(each) for each in given], dtype=float) if odd_ones(given) else None
+
+
+def _shift(column: str, now: Series, before: Series, numeric: bool) -> tuple[float, float, str]:
+    import numpy
     from scipy import stats
 
-    numbers = all(types.is_numeric_dtype(each) and not types.is_bool_dtype(each) for each in (now, before))
-    if not numbers or before.nunique() <= min(_FEW, before.count() / _EXPECTED):
+    new_numbers, old_numbers = (_numbers(each) if numeric else None for each in (now, before))
+    few = old_numbers is not None and old_numbers.nunique() <= min(_FEW, old_numbers.count() / _EXPECTED)
+    if new_numbers is None or old_numbers is None or few:
         counts = _categories(now, before)
         return psi(*counts), _chi_square(*counts), "chi-square"
+    now, before = new_numbers, old_numbers
     missing = [float(each.isna().sum()) for each in (before, now)]
     old, new = (each.dropna().to_numpy(dtype=float) for each in (before, now))
     edges = numpy.unique(numpy.quantile(old, numpy.arange(1, BINS) / BINS))
@@ -88,16 +112,14 @@ def _shift(column: str, now: Series, before: Series) -> tuple[float, float, str]
 
 def _categories(now: Series, before: Series) -> tuple[list[float], list[float]]:
     """Counts before and now of the largest categories before, of those that were not there, the other and missing."""
-    texts = [each.dropna().astype(str) for each in (before, now)]
-    old, new = (each.value_counts() for each in texts)
-    named = list(old.index[:_LARGEST])
-    rest = set(old.index[_LARGEST:])
+    old, new = (Counter(labels(each.dropna())) for each in (before, now))
+    ordered = [each for each, _ in old.most_common()]
+    named, rest = ordered[:_LARGEST], set(ordered[_LARGEST:])
 
-    def counts(column: Series, found: Any) -> list[float]:
-        own = [float(found.get(each, 0)) for each in named]
+    def counts(column: Series, found: Counter[str]) -> list[float]:
+        own = [float(found[each]) for each in named]
         other = float(sum(count for each, count in found.items() if each in rest))
-        missing = float(column.isna().sum())
-        return [*own, other, float(found.sum()) - sum(own) - other, missing]
+        return [*own, other, float(sum(found.values())) - sum(own) - other, float(column.isna().sum())]
 
     return counts(before, old), counts(now, new)
 

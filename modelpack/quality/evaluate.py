@@ -146,7 +146,8 @@ def _judge(plan: _Plan, sample: Sample, data: str) -> Iterator[Row]:
         answers, kept = replace(answers, old=None), np.ones(len(kept), dtype=bool)
         note = "the current model answers too few rows to be compared"
     for each in plan.criteria:
-        yield _decide(each, _row(plan, answers, kept, data, "", each.metric, plan.confidence), note)
+        row = _decide(each, _row(plan, answers, kept, data, "", each.metric, plan.confidence), note)
+        yield row if note in row.reason else replace(row, reason=f"{row.reason}; {note}")
     groups = [*_groups(plan, sample, answers, kept, data)] if data != BENCHMARK else []
     together = 1 - (1 - plan.confidence) / max(1, len(groups))
     asked = {each.metric: each for each in plan.criteria}

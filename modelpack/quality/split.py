@@ -57,7 +57,7 @@ def _places(table: DataFrame, key: Sequence[str]) -> list[int]:
         if each not in table.columns:
             near = nearest(each, (str(column) for column in table.columns))
             raise InputError("data.key", f"there is no column {each!r}", f"did you mean {near!r}?" if near else "")
-    columns = [[_plain(text) for text in texts(table[each])] for each in (key or table.columns)]
+    columns = [labels(table[each]) for each in (key or table.columns)]
     return [_place(values) for values in zip(*columns, strict=True)]
 
 
@@ -72,6 +72,11 @@ def texts(column: Series) -> list[str]:
     floats, one word makes numbers texts."""
     missing = column.isna().tolist()
     return ["" if gone else _text(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+
+
+def labels(column: Series) -> list[str]:
+    """The same however they are written: 4, 4.0 and "4.0" are one."""
+    return [_plain(text) for text in texts(column)]
 
 
 def _plain(text: str) -> str:

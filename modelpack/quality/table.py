@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 from modelpack.quality.evaluation import Evaluation, Row
+from modelpack.text import escaped
 
 HEAD = ("", "metric", "rows", "old", "new", "difference", "interval", "")
 NONE = "–"
 _LONGEST = 60  # characters of a cell
+_MOST_NOTES = 3
 
 
 def as_text(evaluation: Evaluation) -> str:
@@ -19,7 +21,16 @@ def as_text(evaluation: Evaluation) -> str:
     lines = [tuple(_printable(cell, _LONGEST) for cell in line) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = "\n".join(_line(line, widths) for line in lines)
-    return f"{_printable(title(evaluation), 300)}\n\n{text}\n\n{_printable(evaluation.reason, 2000)}"
+    told = [_printable(each, 300) for each in notes(evaluation)]
+    reason = _printable(evaluation.reason, 2000)
+    return "\n".join([_printable(title(evaluation), 300), "", text, "", reason, *(f"note: {each}" for each in told)])
+
+
+def notes(evaluation: Evaluation) -> tuple[str, ...]:
+    """What is to be known of rows that stopped nothing, each once: what was left out. Why a row failed is in the
+    evaluation's own reason."""
+    found = (f"{row.data}: {row.reason}" for row in evaluation.rows if row.reason and row.verdict != "fail")
+    return tuple(dict.fromkeys(found))[:_MOST_NOTES]
 
 
 def title(evaluation: Evaluation) -> str:
@@ -69,7 +80,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _printable(text: str, longest: int) -> str:
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    shown = escaped(text)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from modelpack.quality.answers import odd_ones
 from modelpack.quality.checks import Checks, Column, Drift, parse
 from modelpack.quality.drift import drift
 from modelpack.quality.split import texts
@@ -87,7 +89,11 @@ def _found(column: Series, check: Any) -> str:
     """How many values break a check, and the first of them."""
     present = column.reset_index(drop=True).dropna()
     broken = present[~check(present)]
-    shown = ", ".join(f"{value!r} in row {row + 1}" for row, value in list(broken.items())[:_EXAMPLES])
+    return _examples([(row + 1, value) for row, value in broken.items()])
+
+
+def _examples(broken: Sequence[tuple[int, Any]]) -> str:
+    shown = ", ".join(f"{value!r} in row {row}" for row, value in broken[:_EXAMPLES])
     return f"{len(broken)} not: {shown}{', …' if len(broken) > _EXAMPLES else ''}"
 
 
@@ -165,8 +171,14 @@ def _drift(table: DataFrame, previous: DataFrame | None, wanted: Checks) -> list
         column = own.get(each, Column(str(each), psi=wanted.drift.psi))
         if each in previous.columns and each not in wanted.key and not column.unique and column.psi is not None:
             limits[each] = column.psi
+    named = {each.name for each in wanted.columns if each.values or each.kind in ("text", "boolean", "time")}
     rows = []
-    for shift in drift(table, previous, limits, wanted.drift.alarms):
+    for name in [each for each in limits if each not in named]:
+        if odd := odd_ones(texts(table[name])):
+            del limits[name]  # compared by value, each number would be another
+            words = f"{_examples(odd)}; if that is meant, data.yaml says type: text"
+            rows.append(_row(str(name), "drift", "numbers, as the others are", words, False))
+    for shift in drift(table, previous, limits, wanted.drift.alarms, named):
         found = f"PSI {shift.psi:.3f}, {shift.test} p {shift.p:.2g}"
         verdict = "pass" if not shift.drifted else "fail" if wanted.drift.stops else "note"
         rows.append(Row(str(shift.column), "drift", f"PSI {limits[shift.column]:g} or less", found, verdict))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from modelpack.text import escaped
+
 _HEAD = ("column", "check", "wanted", "found", "")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+|~<>&@!])")
 _LONGEST = 80  # characters of a cell
@@ -47,19 +49,19 @@ def as_text(validation: Validation, every: bool = False) -> str:
     """The reason, and under it a line for each check that failed or is worth a note, or for every one."""
     lines = [_HEAD, *(_cells(each) for each in _shown(validation, every))]
     if len(lines) == 1:
-        return _plain(validation.reason)
+        return escaped(validation.reason)
     widths = [max(len(line[at]) for line in lines) for at in range(len(_HEAD))]
     text = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join([_plain(validation.reason), "", *text])
+    return "\n".join([escaped(validation.reason), "", *text])
 
 
 def as_markdown(validation: Validation, every: bool = False) -> str:
     """The same for a pull request. Names and values come from the data: none of them is markup, or mentions anybody."""
     lines = [_HEAD, tuple("---" for _ in _HEAD), *(_cells(each) for each in _shown(validation, every))]
     if len(lines) == 2:
-        return _escaped(_plain(validation.reason))
-    texts = ["| " + " | ".join(cell if cell == "---" else _escaped(cell) for cell in line) + " |" for line in lines]
-    return "\n".join([_escaped(_plain(validation.reason)), "", *texts])
+        return _unmarked(escaped(validation.reason))
+    texts = ["| " + " | ".join(cell if cell == "---" else _unmarked(cell) for cell in line) + " |" for line in lines]
+    return "\n".join([_unmarked(escaped(validation.reason)), "", *texts])
 
 
 def _shown(validation: Validation, every: bool) -> tuple[Row, ...]:
@@ -71,14 +73,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _cut(text: str) -> str:
-    plain = _plain(text)
+    plain = escaped(text)
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 
-def _plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def _escaped(text: str) -> str:
+def _unmarked(text: str) -> str:
     return _MARKS.sub(r"\\\1", text).replace("\\@", "@\u2060")  # a word joiner: nobody is called by it

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from modelpack import gitops
+from modelpack.data.pointer import IGNORE, with_ignored
 from modelpack.errors import DeclinedError, InputError, ModelpackError, ProtectedError, RefusedError
 from modelpack.fields import read
 from modelpack.gitops.beside import Propose
@@ -195,7 +196,8 @@ def _propose_of(subject: Subject, place: Place, version: Version, versions: Sequ
 def with_dvc(
     subject: Subject, place: Place, version: Version, tip: gitops.Repository, change: gitops.Change
 ) -> gitops.Change:
-    """The change with the .dvc file that the version's model was added under, where there is one.
+    """The change with the .dvc file that the version's model was added under, where there is one, and with a .gitignore
+    beside it that leaves out the model: what `dvc add` does.
 
     Raises InputError for one that is none: it comes from the registry, and `dvc` would follow it.
     """
@@ -206,13 +208,15 @@ def with_dvc(
     data = text.encode()
     if len(data) > _LARGEST:
         raise InputError(path, f"{version.version}'s has {len(data)} bytes, {_LARGEST} at most")
-    _check_dvc(data, path)
-    before = tip.read(path)
-    return replace(change, files={**change.files, path: (before, data)}) if before != data else change
+    beside = f"{path.rpartition('/')[0]}/{IGNORE}"
+    before = {each: tip.read(each) for each in (path, beside)}
+    after = {path: data, beside: with_ignored(before[beside], _output_of(data, path))}
+    changed = {each: (before[each], after[each]) for each in after if before[each] != after[each]}
+    return replace(change, files={**change.files, **changed})
 
 
-def _check_dvc(data: bytes, path: str) -> None:
-    """Raise InputError unless this is a .dvc file of one output in its own folder, and no more."""
+def _output_of(data: bytes, path: str) -> str:
+    """The name of the one output; raises InputError unless the file names one in its own folder, and says no more."""
     fields = read(data, path)
     outs = fields.mappings("outs")
     fields.done()
@@ -221,8 +225,9 @@ def _check_dvc(data: bytes, path: str) -> None:
     outs[0].skip("md5", "size", "nfiles", "hash", "remote")
     name = outs[0].text("path")
     outs[0].done()
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
+    if name in ("", ".", "..", IGNORE, ".git") or "/" in name or "\\" in name or not name.isprintable():
         raise outs[0].error("path", f"{name[:100]!r} is not a name in the file's own folder")
+    return name
 
 
 def _candidate(version: Version) -> Candidate:

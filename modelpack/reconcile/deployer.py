@@ -1,8 +1,8 @@
 """Which version of a model is proposed to Git: pure, from what the registry and Git say.
 
 The newest that passed the quality gate, if Git names an older one. Never a rejected one, never one that Git named
-before and left, never an older one, never one that was held against another model than the one that Git names now; and
-where an order cannot be told, none: that is a person's to say.
+before and left, never an older one, never one that was held against another model than the one that Git names now; none
+where the newest is the very model that Git names, and none where an order cannot be told: that is a person's to say.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def decide(state: State) -> Decision:
     outdated: Outdated | None = None
     for each in reversed(newer):
         refusal = _refusal(each, state)
+        if not refusal and _is_named(each, state):
+            refusals.append(f"{each.version} passed, and is the same model as {_names(state.named)}, which Git names")
+            break
         if not refusal and not _is_held(each, state):
             late = Outdated(each.version, each.against, state.named[0])
             outdated, refusal = outdated or late, late.words
@@ -118,6 +121,12 @@ def _refusal(candidate: Candidate, state: State) -> str:
     if any(digest == digest_of(image) for image in state.left):
         return f"{version} was named before, and left: bump it by hand to name it again"
     return ""
+
+
+def _is_named(candidate: Candidate, state: State) -> bool:
+    """Whether every target has its model already, under another version."""
+    alike = [each for each in state.candidates if each.image and each.model_digest == candidate.model_digest]
+    return bool(candidate.model_digest) and all(any(_is_of(image, each) for each in alike) for image in state.named)
 
 
 def _is_held(candidate: Candidate, state: State) -> bool:

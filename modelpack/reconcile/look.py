@@ -4,16 +4,18 @@ each. The other rooms are reached through `Rooms` alone."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from modelpack import gitops
 from modelpack.definition import parse as parse_model
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.fields import nearest
 from modelpack.gitops.change import Draft, targets_of, version_of
+from modelpack.gitops.change import digest_of as digest_of_image
 from modelpack.gitops.commit import one_line
 from modelpack.gitops.environment import home_of
 from modelpack.gitops.models import ROOT
@@ -26,12 +28,15 @@ from modelpack.reference import Reference
 from modelpack.registry import Via
 from modelpack.training.definition import Training, parse
 from modelpack.training.folder import TRAINING
-from modelpack.training.identity import code_version
+from modelpack.training.identity import code_version, rules_version
 
 if TYPE_CHECKING:
     from modelpack.data import Version as DataVersion
+    from modelpack.forge import Forge
     from modelpack.lineage import Version
     from modelpack.runs import Backend
+
+Tried = TypeVar("Tried", Record, Attempt)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Rooms:
     now: Callable[[], float] = time.time
     open_backend: Callable[[Training, Rooms], Backend] | None = None
     look_at_data: Callable[[Subject, gitops.Repository, Rooms], DataVersion] | None = None
+    open_forge: Callable[[str], Forge] | None = None
 
     def backend(self, training: Training) -> Backend:
         if self.open_backend:
@@ -79,6 +85,14 @@ class Rooms:
         from modelpack import data
 
         return data.look(subject.training.data.source, subject.model.folder, repository, self.root)
+
+    def forge(self, subject: Subject, repository: gitops.Repository) -> Forge:
+        """Where pull requests are; raises InputError where the remote is no forge's, RefusedError without a token."""
+        if self.open_forge:
+            return self.open_forge(repository.remote_url)
+        from modelpack.forge import open_forge
+
+        return open_forge(repository.remote_url, subject.model.definition.pull_request, repository.credentials)
 
     def versions(self, subject: Subject) -> tuple[Version, ...]:
         """What the registry knows; raises RemoteError if it cannot be read."""
@@ -157,14 +171,23 @@ def look(
     cannot be told."""
     training, folder = subject.training, subject.model.folder
     data = rooms.data(subject, repository)
+    code = code_version(training, folder, repository)
     rejected = gitops.rejected(repository, subject.model)
+    images = tuple(_in_git(subject, repository, rooms))
+    rules_at, commits = _rules_at(folder, repository), {each.id: each.commit for each in attempts}
+
+    def with_rules(tried: Tried) -> Tried:
+        if tried.passed or (tried.data, tried.code) != (data.text, code):
+            return tried  # what a look at the past would cost for nothing
+        return replace(tried, rules=rules_at(tried.commit))
+
     signals, notes, unsure = _signals(subject, repository, rooms) if training.stale.signals else ((), (), False)
     state = State(
         model=subject.name,
         subject=subject.image.name,
         now=rooms.now(),
         data=data.text,
-        code=code_version(training, folder, repository),
+        code=code,
         stale=training.stale,
         retries=training.runs.retries,
         ready=data.ready,
@@ -172,18 +195,37 @@ def look(
         taken=(
             *(each.version for each in versions),
             *(each.label for each in rejected),
-            *_in_git(subject, repository, rooms),
+            *map(version_of, images),
         ),
-        records=tuple(record for each in versions if (record := _record(each, rejected))),
-        attempts=tuple(attempts),
+        records=tuple(with_rules(record) for each in versions if (record := _record(each, rejected, commits))),
+        attempts=tuple(with_rules(each) for each in attempts),
         signals=signals,
         definition=digest_of(subject.text),
         outdated=outdated,
+        rules=rules_version(training, folder, repository),
+        named=_named(images, versions),
     )
     return Look(state, notes, unsure)
 
 
-def _record(version: Version, rejected: Sequence[gitops.Rejected]) -> Record | None:
+def _rules_at(folder: str, repository: gitops.Repository) -> Callable[[str], str]:
+    """What runs were held against, by the commit that they were started from; "" where it cannot be had any more."""
+
+    @cache
+    def found(commit: str) -> str:
+        try:
+            there = repository.at_commit(commit)
+            path = f"{folder}/{TRAINING}"
+            return rules_version(parse(there.read(path) or b"", path), folder, there)
+        except ModelpackError:
+            return ""
+
+    return found
+
+
+def _record(
+    version: Version, rejected: Sequence[gitops.Rejected], commits: Mapping[str, str]
+) -> Record | None:  # fmt: skip
     """The run that made a version. What a person built by hand has none."""
     found, origin = version.evaluation, version.origin
     if found is None:
@@ -191,17 +233,31 @@ def _record(version: Version, rejected: Sequence[gitops.Rejected]) -> Record | N
     data, code = (found.data or (origin.data if origin else "")), (found.code or (origin.code if origin else ""))
     digest = version.reference.digest if version.reference else ""
     bad = any(each.names(digest, version.model_digest, version.version) for each in rejected)
-    return Record(version.version, data, code, bool(version.passed), found.ended, found.run, bad)
+    commit = origin.commit if origin else commits.get(found.run, "")
+    return Record(version.version, data, code, bool(version.passed), found.ended, found.run, bad, commit)
 
 
 def _in_git(subject: Subject, repository: gitops.Repository, rooms: Rooms) -> Iterator[str]:
-    """Versions that the targets here name."""
+    """The images that the targets here name."""
     model, draft = subject.model, Draft(repository)
     first = next(iter(model.definition.environments), None)
     if first and home_of(first, rooms.location, rooms.branch) != (rooms.location, rooms.branch):
         return
     for target in targets_of(model, first.name if first else "") if (first or model.definition.targets) else ():
-        yield version_of(draft.image(model, target))
+        yield draft.image(model, target)
+
+
+def _named(images: Sequence[str], versions: Sequence[Version]) -> str:
+    """The one version in the registry that all these images are, "" if there is none."""
+    found = {next((each.version for each in versions if _is_of(image, each)), "") for image in images}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _is_of(image: str, version: Version) -> bool:
+    digest = digest_of_image(image)
+    if digest:
+        return version.reference is not None and digest == version.reference.digest
+    return version_of(image) == version.version
 
 
 def _signals(

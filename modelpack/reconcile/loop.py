@@ -12,13 +12,15 @@ from modelpack import gitops
 from modelpack.errors import ModelpackError
 from modelpack.lineage import Version
 from modelpack.reconcile.deploy import DEPLOY, Request, deploy, open_place, outdated
+from modelpack.reconcile.experiment import EXPERIMENT, compare
 from modelpack.reconcile.look import Rooms, Subject, look, subjects
 from modelpack.reconcile.outcome import Outcome, failed
 from modelpack.reconcile.recorder import RECORD, record
 from modelpack.reconcile.state import Memory
-from modelpack.reconcile.train import TRAIN, Runs, train
+from modelpack.reconcile.train import Runs, train
+from modelpack.reconcile.trainer import TRAIN
 
-LOOPS = (TRAIN, DEPLOY, RECORD)
+LOOPS = (TRAIN, EXPERIMENT, DEPLOY, RECORD)
 
 
 def reconcile_once(
@@ -60,7 +62,12 @@ class _Round:
         self._request = request
 
     def steps(self) -> Iterator[Outcome]:
-        steps = {TRAIN: (self._watch, self._train), DEPLOY: (self._deploy,), RECORD: (self._record,)}
+        steps = {
+            TRAIN: (self._watch, self._train),
+            EXPERIMENT: (self._experiment,),
+            DEPLOY: (self._deploy,),
+            RECORD: (self._record,),
+        }
         for what in LOOPS:
             if what in self._only:
                 yield from self._safely(what, steps[what])
@@ -90,6 +97,14 @@ class _Round:
         seen = look(self._subject, self._repository, self._rooms, self._versions, attempts, late)
         yield train(self._subject, self._repository, seen, self._memory, self._rooms)
         yield from self._runs.collect()
+
+    def _experiment(self) -> Iterator[Outcome]:
+        if not self._subject.training.propose_experiment:
+            return
+        if TRAIN not in self._only:
+            yield from self._watch()
+        attempts = [each.attempt for each in self._runs.known()]
+        yield compare(self._subject, self._repository, attempts, self._memory, self._rooms)
 
     def _deploy(self) -> Iterator[Outcome]:
         with open_place(self._subject, self._repository, self._rooms) as place:

@@ -76,7 +76,9 @@ def _train(subject: Subject, repository: gitops.Repository, rooms: Rooms, memory
         if seen.unsure and decision.action is Action.NOTHING:
             raise RemoteError(subject.name, "; ".join(seen.notes))
         return Answer(False, reason=decision.reason)
-    run = replace(run_of(decision, subject, seen, repository.tip, rooms), created=0.0)  # the same each time it is asked
+    run = replace(
+        run_of(decision, subject, seen.state, repository.tip, rooms), created=0.0
+    )  # the same each time it is asked
     words = ("id", "model", "version", "commit", "data", "code", "reason")
     parameters = {each: str(getattr(run, each)) for each in words}
     return Answer(True, {**parameters, "run": json.dumps(to_json(run), sort_keys=True)}, decision.reason)

@@ -9,8 +9,9 @@ from modelpack.errors import ModelpackError
 
 @dataclass(frozen=True)
 class Outcome:
-    """One line of a round. `what` is train, deploy or record; `action` a word like started, waiting, proposed, nothing;
-    `run`, `commit` and `pull` (an address) are "" where they mean nothing. With an `error`, `action` is "failed"."""
+    """One line of a round. `what` is train, experiment, deploy or record; `action` a word like started, waiting,
+    proposed, nothing; `run`, `commit` and `pull` (an address) are "" where they mean nothing. With an `error`, `action`
+    is "failed". `notes` are what could not be looked at, often the same for many models."""
 
     model: str
     what: str
@@ -19,6 +20,7 @@ class Outcome:
     run: str = ""
     commit: str = ""
     pull: str = ""
+    notes: tuple[str, ...] = ()
     error: ModelpackError | None = None
 
     @property

@@ -55,8 +55,8 @@ class Remembered:
     @property
     def attempt(self) -> Attempt:
         run, end = self.run, (self.ended, self.message, self.retryable, self.passed)
-        definition = digest_of(self.training)
-        return Attempt(run.id, run.version, run.data, run.code, self.cause, self.state, *end, definition)
+        about = (digest_of(self.training), run.kind, run.commit)
+        return Attempt(run.id, run.version, run.data, run.code, self.cause, self.state, *end, *about)
 
 
 class Memory:
@@ -88,7 +88,10 @@ class Memory:
         columns = "run, cause, training, state, ended, message, retryable, passed, removed"
         with self._working() as database:
             rows = database.execute(f"SELECT {columns} FROM runs WHERE subject = ? ORDER BY number", (subject,))  # noqa: S608
-            return tuple(_remembered(row) for row in rows)
+            try:
+                return tuple(_remembered(row) for row in rows)
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                raise IntegrityError(self._path, "holds what is no run", "move it away: it is found again") from error
 
     def claim(self, subject: str, run: Run, cause: str, training: bytes) -> None:
         """Write a run down before it is started; raises RefusedError if another one of this model is under way."""

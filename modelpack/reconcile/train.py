@@ -13,13 +13,13 @@ from modelpack.gitops.program import without_login
 from modelpack.reconcile.look import Look, Rooms, Subject
 from modelpack.reconcile.outcome import Outcome
 from modelpack.reconcile.state import Memory, Remembered
-from modelpack.reconcile.trainer import Action, Decision, decide
+from modelpack.reconcile.trainer import MOST_ATTEMPTS, TRAIN, Action, Decision, decide
+from modelpack.reconcile.trainer import State as Asked
 from modelpack.runs import Backend
 from modelpack.training.definition import Training, parse
 from modelpack.training.folder import TRAINING, Folder, write
+from modelpack.training.identity import run_id
 from modelpack.training.run import Run, Seen, State
-
-TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,22 @@ class Runs:
             if seen.state.over:
                 yield self._ended(each.run, seen)
 
-    def start(self, decision: Decision, look: Look, tip: str) -> Outcome:
+    def start(self, decision: Decision, look: Asked, tip: str, kind: str = TRAIN) -> Outcome:
         """Write a run down, and start it. Raises RefusedError if another reconciler was faster.
 
         Where one goes on that is not in memory (a person started it, or the memory was lost), that one is waited for.
         """
         subject = self.subject
-        run = run_of(decision, subject, look, tip, self.rooms)
+        run = run_of(decision, subject, look, tip, self.rooms, kind)
         backend = self.rooms.backend(subject.training)
         if other := self._other(backend):
-            self.memory.claim(subject.image.name, other, "", subject.text)
+            cause = decision.cause if is_for(decision.cause, other, subject.image.name) else ""
+            self.memory.claim(subject.image.name, other, cause, subject.text)
             self.memory.note(other.id, Seen(State.RUNNING))
-            return Outcome(subject.name, TRAIN, "waiting", f"{other.id} is under way, for {other.version}")
+            return Outcome(subject.name, kind, "waiting", f"{other.id} is under way, for {other.version}")
         self.memory.claim(subject.image.name, run, decision.cause, subject.text)
         self._start(backend, run, subject.training, subject.text)
-        return Outcome(subject.name, TRAIN, "started", f"{run.version}: {decision.reason}", run=run.id)
+        return Outcome(subject.name, kind, "started", f"{run.version}: {decision.reason}", run=run.id)
 
     def collect(self) -> Iterator[Outcome]:
         """Forget ended runs beyond the limits of training.yaml, the oldest first."""
@@ -72,7 +73,7 @@ class Runs:
             self.rooms.backend(self._training(each)).remove(each.run)
             shutil.rmtree(self.rooms.folder / each.run.id, ignore_errors=True)
             self.memory.removed(each.run.id)
-            yield Outcome(self.subject.name, TRAIN, "removed", "more ended runs than are kept", run=each.run.id)
+            yield Outcome(self.subject.name, each.run.kind, "removed", "more ended runs than are kept", run=each.run.id)
 
     def _other(self, backend: Backend) -> Run | None:
         """A run of this model that goes on there, and that the memory does not have."""
@@ -112,10 +113,17 @@ class Runs:
             words = f"{run.version} {verdict}: {seen.result.reason}"
         else:
             words = f"{run.version} {seen.state.value}" + (f": {seen.message}" if seen.message else "")
-        return Outcome(self.subject.name, TRAIN, "ended", one_line(words), run=run.id)
+        return Outcome(self.subject.name, run.kind, "ended", one_line(words), run=run.id)
 
 
-def run_of(decision: Decision, subject: Subject, look: Look, tip: str, rooms: Rooms) -> Run:
+def is_for(cause: str, run: Run, subject: str) -> bool:
+    """Whether a run that goes on was started for a cause, by a reconciler with another memory: its id says so."""
+    data = run.data if run.kind == TRAIN else ""  # a comparison is of definitions, whatever the data
+    about = (subject, run.model, run.version, data, run.code, cause)
+    return any(run.id == run_id(*about, each) for each in range(1, MOST_ATTEMPTS + 1))
+
+
+def run_of(decision: Decision, subject: Subject, state: Asked, tip: str, rooms: Rooms, kind: str = TRAIN) -> Run:
     """The run that is to be started, from the commit at the tip."""
     return Run(
         id=decision.run,
@@ -125,11 +133,12 @@ def run_of(decision: Decision, subject: Subject, look: Look, tip: str, rooms: Ro
         branch=rooms.branch,
         commit=tip,
         folder=subject.model.folder,
-        data=look.state.data,
-        code=look.state.code,
+        data=state.data,
+        code=state.code,
         reason=one_line(decision.reason),
-        created=look.state.now,
+        created=state.now,
         attempt=decision.attempt,
+        kind=kind,
     )
 
 
@@ -138,6 +147,5 @@ def train(subject: Subject, repository: gitops.Repository, look: Look, memory: M
     runs = Runs(subject, memory, rooms)
     decision = decide(look.state)
     if decision.action is not Action.START:
-        reason = "; ".join((decision.reason, *look.notes))
-        return Outcome(subject.name, TRAIN, decision.action.value, reason)
-    return runs.start(decision, look, repository.tip)
+        return Outcome(subject.name, TRAIN, decision.action.value, decision.reason, notes=look.notes)
+    return replace(runs.start(decision, look.state, repository.tip), notes=look.notes)

@@ -1,14 +1,15 @@
 """When a model is trained anew: pure, from what Git, the registry, the gate and this reconciler's memory say.
 
 One run of a model at a time, and one for each cause. What was tried and did not pass is not tried again before data,
-code or parameters change (parameters are part of the code's version), or the gate signals something newer. The registry
-alone is enough to decide: what the memory adds is runs under way, and those that failed.
+code or parameters change (parameters are part of the code's version), or what it was held against, or the gate signals
+something newer. What Git names by now is not made again of its own data and code. The registry alone is enough to
+decide: what the memory adds is runs under way, those that failed, and those that ended before they made a model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from modelpack.definition import order
@@ -19,7 +20,9 @@ from modelpack.training.run import State as RunState
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 """Seconds between attempts at the same: doubled each time."""
-_MOST_ATTEMPTS = 11  # training.yaml's retries end at 10
+TRAIN = "train"
+"""The kind of a run that makes a version."""
+MOST_ATTEMPTS = 11  # training.yaml's retries end at 10
 
 
 class Action(Enum):
@@ -34,7 +37,8 @@ class Action(Enum):
 @dataclass(frozen=True)
 class Record:
     """A run that came to an end, passed or not. `ended` is in unix seconds, `run` its id; `rejected`: what it made was
-    rejected since, and counts as not passed."""
+    rejected since, and counts as not passed; `rules` is the version of what it was held against (checks, tests,
+    quality), "" where that is not known, `commit` what it was started from."""
 
     version: str
     data: str
@@ -43,6 +47,8 @@ class Record:
     ended: float
     run: str = ""
     rejected: bool = False
+    commit: str = ""
+    rules: str = ""
 
     @property
     def good(self) -> bool:
@@ -53,7 +59,8 @@ class Record:
 class Attempt:
     """A run that this reconciler started, as it remembers it. `ended` is in unix seconds, 0.0 while it goes on.
 
-    `passed` counts for one that succeeded; `definition` is the digest of the training.yaml that it was started by.
+    `passed` counts for one that succeeded; `definition` is the digest of the training.yaml that it was started by;
+    `kind` is the run's, `commit` what it was started from, `rules` as in Record.
     """
 
     id: str
@@ -67,6 +74,9 @@ class Attempt:
     retryable: bool = False
     passed: bool = False
     definition: str = ""
+    kind: str = TRAIN
+    commit: str = ""
+    rules: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,8 @@ class State:
     `data` and `code` are the versions at the branch's tip, `definition` is the digest of training.yaml; `ready`: the
     data's bytes are where they are read from, else `note` says what lacks. `taken` are versions that anybody has given
     away: in the registry, in Git, rejected. `outdated` is what passed and may not be proposed, because Git names
-    another model by now.
+    another model by now. `rules` is the tip's version of what runs are held against, `named` the version that Git
+    names; both "" where that cannot be told.
     """
 
     model: str
@@ -108,6 +119,8 @@ class State:
     signals: tuple[Signal, ...] = ()
     definition: str = ""
     outdated: Outdated | None = None
+    rules: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,8 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Cause:
-    """Why a model is stale: `key` is the same as long as it is the same cause. None is "", with why not."""
+class Cause:
+    """Why there is to be a run: `key` is the same as long as it is the same cause. None is "", with why not."""
 
     key: str
     words: str
@@ -135,12 +148,13 @@ def decide(state: State) -> Decision:
     going = next((each for each in state.attempts if not each.state.over), None)
     if going:
         return Decision(Action.WAIT, f"{going.id} is under way, for {going.version}")
+    state = replace(state, attempts=tuple(each for each in state.attempts if each.kind == TRAIN))
     cause = _cause(state, known_records(state))
     if not cause.key:
         return Decision(Action.NOTHING, cause.words)
     if not state.ready:
         return Decision(Action.WAIT, f"{cause.words}; {state.note or 'its data is not there yet'}", cause.key)
-    return _next_attempt(state, cause)
+    return next_attempt(state, cause)
 
 
 def known_records(state: State) -> tuple[Record, ...]:
@@ -150,25 +164,30 @@ def known_records(state: State) -> tuple[Record, ...]:
     """
     known = {each.version for each in state.records}
     ours = (
-        Record(each.version, each.data, each.code, each.passed, each.ended, each.id)
+        Record(each.version, each.data, each.code, each.passed, each.ended, each.id, False, each.commit, each.rules)
         for each in state.attempts
         if each.state is RunState.SUCCEEDED and each.version not in known
     )
     return tuple(sorted((*state.records, *ours), key=lambda each: (order(each.version) or (), each.ended)))
 
 
-def _cause(state: State, records: tuple[Record, ...]) -> _Cause:
+def _cause(state: State, records: tuple[Record, ...]) -> Cause:
     if not records:
-        return _Cause("first", "no run of it has come to an end yet")
+        return Cause("first", "no run of it has come to an end yet")
     last, inputs = records[-1], (state.data, state.code)
     tried = [each for each in records if (each.data, each.code) == inputs]
     in_vain = bool(tried) and not tried[-1].good
-    if (last.data, last.code) != inputs and not in_vain:
-        return _Cause(f"after {last.version}", _changes(last, state))
+    back = next((each for each in tried if each.good and each.version == state.named), None)
+    if (last.data, last.code) != inputs and not in_vain and not back:
+        return Cause(f"after {last.version}", _changes(last, state))
+    last = tried[-1]
     notes: list[str] = []
     if in_vain:
-        fate = "was rejected" if tried[-1].rejected else "did not pass"
-        notes.append(f"its data and code were tried as {tried[-1].version}, which {fate}")
+        if (found := _other_rules(state, tried)).key:
+            return found
+        notes.append(f"its data and code were tried as {last.version}, which {_fate(last, state)}")
+    elif back and records[-1] != last:
+        notes.append(f"its data and code are those of {back.version}, which Git names")
     else:
         gone = last.good and last.version not in {each.version for each in state.records}
         missing = ", which passed and is not in the registry: modelpack train makes it again" if gone else ""
@@ -177,7 +196,20 @@ def _cause(state: State, records: tuple[Record, ...]) -> _Cause:
         if found.key:
             return found
         notes += [found.words] if found.words else []
-    return _Cause("", "; ".join(notes))
+    return Cause("", "; ".join(notes))
+
+
+def _fate(record: Record, state: State) -> str:
+    return "was rejected" if record.rejected else f"did not pass; modelpack train {state.model} tries it again"
+
+
+def _other_rules(state: State, tried: Sequence[Record]) -> Cause:
+    """What did not pass is tried again once it would be held against something else, and once for each such thing."""
+    last, failed = tried[-1], [each.rules for each in tried if not each.passed]
+    if last.passed or not (last.rules and state.rules) or state.rules in failed:
+        return Cause("", "")
+    words = f"what {last.version} did not pass has changed: its checks, its tests or its quality section"
+    return Cause(f"rules {state.rules} after {last.version}", words)
 
 
 def _changes(last: Record, state: State) -> str:
@@ -190,18 +222,18 @@ def _short(version: str) -> str:
     return f"{version[:19]}…" if len(version) > 20 else version or "(unknown)"
 
 
-def _late(state: State, tried: Sequence[Record]) -> _Cause:
+def _late(state: State, tried: Sequence[Record]) -> Cause:
     """A candidate of these very data and code is made again, to be held against the model that is named by now: once
     for each such model, whatever that run says it was held against."""
     late = state.outdated
     if late is None or not tried or tried[-1].version != late.version:
-        return _Cause("", "")
+        return Cause("", "")
     cause = f"held against {late.named}"
     made = next((each.version for each in tried if _is_of(each, cause, state)), "")
-    return _Cause("", f"{late.words}, although {made} was made for that") if made else _Cause(cause, late.words)
+    return Cause("", f"{late.words}, although {made} was made for that") if made else Cause(cause, late.words)
 
 
-def _signals(state: State, records: tuple[Record, ...]) -> Iterator[_Cause]:
+def _signals(state: State, records: tuple[Record, ...]) -> Iterator[Cause]:
     """One run for each episode: whatever run came to an end since it began has answered it."""
     newest = next((each.version for each in reversed(records) if each.good), "")
     for each in state.signals if state.stale.signals else ():
@@ -209,13 +241,13 @@ def _signals(state: State, records: tuple[Record, ...]) -> Iterator[_Cause]:
         if not each.stale:
             continue
         if each.since > state.now:
-            yield _Cause("", f"{each.name} is said to be stale since a time that is yet to come")
+            yield Cause("", f"{each.name} is said to be stale since a time that is yet to come")
         elif _is_newer(newest, each.version):
-            yield _Cause("", f"{each.name} is about {each.version}, and {newest} passed since")
+            yield Cause("", f"{each.name} is about {each.version}, and {newest} passed since")
         elif answer := next((r for r in records if r.ended >= each.since or _is_of(r, cause, state)), None):
-            yield _Cause("", f"{answer.version} was trained since {each.name} became stale")
+            yield Cause("", f"{answer.version} was trained since {each.name} became stale")
         else:
-            yield _Cause(cause, f"the gate says {each.name}: {each.reason}")
+            yield Cause(cause, f"the gate says {each.name}: {each.reason}")
 
 
 def _is_newer(version: str, other: str) -> bool:
@@ -226,19 +258,19 @@ def _is_newer(version: str, other: str) -> bool:
 def _is_of(record: Record, cause: str, state: State) -> bool:
     """Whether a run was started for this cause: clocks may differ, ids do not."""
     about = (state.subject, state.model, record.version, record.data, record.code, cause)
-    return bool(record.run) and any(record.run == run_id(*about, each) for each in range(1, _MOST_ATTEMPTS + 1))
+    return bool(record.run) and any(record.run == run_id(*about, each) for each in range(1, MOST_ATTEMPTS + 1))
 
 
-def _age(state: State, last: Record, in_vain: bool) -> _Cause:
+def _age(state: State, last: Record, in_vain: bool) -> Cause:
     """Age counts from the last run; the same again has no better chance where it did not pass."""
     if not state.stale.age or in_vain:
-        return _Cause("", "")
+        return Cause("", "")
     age = state.now - last.ended
     if age < 0:
-        return _Cause("", f"{last.version} ended in the future, so a clock is wrong: age does not count")
+        return Cause("", f"{last.version} ended in the future, so a clock is wrong: age does not count")
     if age <= state.stale.age:
-        return _Cause("", "")
-    return _Cause(f"age after {last.version}", f"{last.version} is older than {_span(state.stale.age)}")
+        return Cause("", "")
+    return Cause(f"age after {last.version}", f"{last.version} is older than {_span(state.stale.age)}")
 
 
 def _span(seconds: float) -> str:
@@ -248,16 +280,16 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _next_attempt(state: State, cause: _Cause) -> Decision:
-    """Start it, unless it failed before by the same training.yaml: then later, or not at all."""
+def next_attempt(state: State, cause: Cause, version: str = "") -> Decision:
+    """Start it, unless it failed before by the same training.yaml: then later, or not at all. `version` is what it
+    makes, "" for the next."""
     about = (state.data, state.code, cause.key)
     before = [
         each
         for each in state.attempts
         if (each.data, each.code, each.cause) == about and each.state is not RunState.SUCCEEDED
     ]
-    failed = [each for each in before if each.definition == state.definition]
-    number = len(before) + 1
+    failed = [each for each in before if each.definition == state.definition and _alike(each.rules, state.rules)]
     if failed:
         last = failed[-1]
         ended = "failed" if last.state is RunState.FAILED else f"was {last.state.value}"
@@ -269,10 +301,18 @@ def _next_attempt(state: State, cause: _Cause) -> Decision:
         since, wait = state.now - last.ended, backoff(len(failed))
         if 0 <= since < wait:  # a clock that was set back holds nothing up: attempts are counted
             return Decision(Action.WAIT, f"{said}; once more in {_span(wait - since)}", cause.key)
-    version = next_version((*state.taken, *(each.version for each in _keeping(state))))
-    name = run_id(state.subject, state.model, version, state.data, state.code, cause.key, number)
+    version = version or next_version((*state.taken, *(each.version for each in _keeping(state))))
+    number = len(before) + 1
+    known = {each.id for each in state.attempts}
+    # a memory that was lost may know the second attempt and not the first: an id that was used starts nothing
+    while (name := run_id(state.subject, state.model, version, state.data, state.code, cause.key, number)) in known:
+        number += 1
     again = f", attempt {number}" if before else ""
     return Decision(Action.START, cause.words + again, cause.key, version, name, number)
+
+
+def _alike(rules: str, other: str) -> bool:
+    return rules == other or not (rules and other)
 
 
 def _is_final(attempt: Attempt) -> bool:

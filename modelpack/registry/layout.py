@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,10 @@ LAYOUT_FILE = oci.canonical_json({"imageLayoutVersion": "1.0.0"})
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that changes the same index.json; a change takes milliseconds."""
 
+_TICK = 2.0
+"""Seconds within which some file systems give two changes the same time."""
+
+_State = tuple[int, int, int]
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,6 +44,7 @@ class LayoutRepository:
     def __init__(self, path: Path, reference: Reference | None = None) -> None:
         self.path = path
         self.reference = reference.at() if reference else Reference("localhost", "layout")
+        self._known: tuple[_State, tuple[dict[str, Any], tuple[oci.Descriptor, ...]]] | None = None
 
     def has_blob(self, digest: str) -> bool:
         return self._size(digest) is not None
@@ -132,27 +138,38 @@ class LayoutRepository:
         _write(self.path / "blobs" / "sha256", pieces, lambda: hexadecimal(tally.digest))
         return tally.digest
 
-    def _index(self) -> dict[str, Any] | None:
-        """What index.json says, None where there is none."""
+    def _index(self) -> tuple[dict[str, Any], tuple[oci.Descriptor, ...]] | None:
+        """What index.json says, and its entries; None where there is none.
+
+        One that lies untouched is read once: with many versions, reading it for each tag is what takes long.
+        """
         file = self.path / "index.json"
         try:
-            raw = file.read_bytes()
+            known = self._known
+            if known and known[0] == _state_of(file.stat()):
+                return known[1]
+            with file.open("rb") as opened:
+                stat = os.fstat(opened.fileno())
+                raw = opened.read()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _disk_error(file, "read", error) from error
         try:
             index = oci.read_json(raw, file, "it")
-            [oci.Descriptor.from_json(each) for each in index["manifests"]]
+            found = index, tuple(oci.Descriptor.from_json(each) for each in index["manifests"])
         except (IntegrityError, *oci.NOT_A_DESCRIPTOR) as error:
             raise IntegrityError(file, "is not the index of an image layout") from error
-        return index
+        # two changes within a clock's tick look alike: what is younger than that is read again
+        settled = abs(time.time() - stat.st_mtime) > _TICK
+        self._known = (_state_of(stat), found) if settled else None
+        return found
 
     def _entries(self) -> tuple[oci.Descriptor, ...]:
-        index = self._index()
-        if index is None:
+        found = self._index()
+        if found is None:
             raise NotFoundError(self.path, "there is no image layout", "check the folder and the via rules")
-        return tuple(oci.Descriptor.from_json(each) for each in index["manifests"])
+        return found[1]
 
     def _tagged(self, tag: str) -> oci.Descriptor:
         """A tag's entry. Some tools write the full reference as the name; a lone entry without a name is `latest`."""
@@ -172,10 +189,14 @@ class LayoutRepository:
             annotations={oci.ANNOTATION_REF_NAME: tag},
             artifact_type="" if manifest.is_index else manifest.artifact_type,
         )
-        index = self._index() or {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
+        self._known = None  # what is written is made of what lies there now
+        found = self._index()
+        index: dict[str, Any] = (
+            found[0] if found else {"schemaVersion": 2, "mediaType": oci.IMAGE_INDEX, "manifests": []}
+        )
         others = [each for each in index["manifests"] if _name(each) != tag]
-        index["manifests"] = [*others, entry.to_json()]
-        _write(self.path, [memoryview(oci.canonical_json(index))], lambda: "index.json")
+        value = {**index, "manifests": [*others, entry.to_json()]}
+        _write(self.path, [memoryview(oci.canonical_json(value))], lambda: "index.json")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -195,6 +216,11 @@ class LayoutRepository:
             yield
         finally:
             lock.release()
+
+
+def _state_of(stat: os.stat_result) -> _State:
+    """What tells a file from the one that it replaced."""
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _tag_of(name: str) -> str:

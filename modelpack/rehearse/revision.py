@@ -50,15 +50,20 @@ class Revision:
         return self.folder / "volumes"
 
 
-def prepare(plan: Plan, image: Reference, revisions: Path, unpack: Unpack, export: Export) -> Revision:
+def prepare(
+    plan: Plan, image: Reference, revisions: Path, unpack: Unpack, export: Export, *, serves: bool = False
+) -> Revision:
     """Pull an image and put its model in place, unless that was done before.
 
-    Raises IntegrityError, RemoteError, or InputError for an image that does not hold what is mounted.
+    The source is exported again even then: what kept a server from starting may be mended. Not that of a revision that
+    `serves` already. Raises IntegrityError, RemoteError, or InputError for an image that does not hold what is mounted.
     """
     folder = revisions / plan.hash
     if (folder / _RECORD).exists():
         found = load(plan.hash, revisions)
         if found.image == str(image):
+            if not serves:
+                _export_again(found, export)
             return found
     revision = Revision(plan.hash, str(image), folder, plan.workload)
     mounted = plan.workload.mounted
@@ -85,6 +90,15 @@ def prepare(plan: Plan, image: Reference, revisions: Path, unpack: Unpack, expor
     except OSError as error:
         raise RemoteError(folder, f"cannot be written: {error.strerror}", "make room and try again") from error
     return revision
+
+
+def _export_again(revision: Revision, export: Export) -> None:
+    try:
+        shutil.rmtree(revision.source, ignore_errors=True)
+        export(revision.source)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise RemoteError(revision.source, problem, "make room and try again") from error
 
 
 def load(name: str, revisions: Path) -> Revision:

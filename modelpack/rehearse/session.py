@@ -229,7 +229,10 @@ class Rehearsal:
         self._processes.check()
 
     def _prepare(self) -> Revision:
-        return prepare(self._plan, self._image, self._state.revisions, self._unpack, self._export)
+        serves = self._plan.hash == self._cluster.primary
+        return prepare(
+            self._plan, self._image, self._state.revisions, self._unpack, self._export, serves=serves
+        )  # fmt: skip
 
     def _start(self, name: str, revision: Revision) -> Server:
         whole = self._plan.canary.deadline

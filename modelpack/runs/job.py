@@ -98,6 +98,7 @@ def manifest(run: Run, training: Training) -> Json:
             {"name": "GIT_CONFIG_VALUE_0", "value": _CREDENTIALS.format(f"{logins}/git/credentials")},
         ],
         "envFrom": [{"secretRef": {"name": SECRET, "optional": True}}],
+        "resources": runs.resources.of_container(),
         "securityContext": RESTRICTED_CONTAINER,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -108,6 +109,7 @@ def manifest(run: Run, training: Training) -> Json:
         ],
     }
     pod: Json = {
+        **runs.resources.of_pod(),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

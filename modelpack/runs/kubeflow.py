@@ -19,7 +19,7 @@ from typing import Any
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 from modelpack.gitops.program import without_login
 from modelpack.runs.job import to_text
-from modelpack.runs.remote import TOKEN
+from modelpack.runs.remote import HOST, TOKEN, token_for
 from modelpack.training.definition import Training
 from modelpack.training.run import Run, Seen, State, from_json
 
@@ -57,7 +57,7 @@ class Kubeflow:
         shown = without_login(url)
         with warnings.catch_warnings(), _errors(shown):
             warnings.simplefilter("ignore")
-            token = os.environ.get(TOKEN) or None
+            token = token_for(url) or None
             return cls(kfp.Client(host=url, namespace=namespace or "kubeflow", existing_token=token), shown, namespace)
 
     def start(self, run: Run, training: Training) -> None:
@@ -201,7 +201,7 @@ def _errors(url: str) -> Iterator[None]:
     except ApiException as error:
         said = f"answered {error.status}: {' '.join(str(error.body or error.reason).split())[:300]}"
         if error.status in (401, 403):
-            raise RefusedError(url, said, f"set {TOKEN} to a token that may do it") from error
+            raise RefusedError(url, said, f"set ${TOKEN} to a token that may do it, and ${HOST} to its host") from error
         if error.status in (400, 404):
             raise InputError(url, said) from error
         raise RemoteError(url, said, "try again") from error

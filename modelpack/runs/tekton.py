@@ -20,6 +20,8 @@ from modelpack.training.run import Run, Seen, State
 API = "/apis/tekton.dev/v1"
 RESULT = "result"
 WORKSPACE = "run"
+ASKING = ("train", "evaluate")
+"""The Pipeline's tasks that get what `runs.resources` asks for: those in which models learn and answer."""
 _CLAIM = "5Gi"
 _TIMED_OUT = ("PipelineRunTimeout", "TaskRunTimeout")
 _KILLED = 128  # exit codes above it are signals
@@ -76,6 +78,7 @@ def manifest(run: Run, training: Training) -> Json:
         params.append({"name": "image", "value": runs.image})
     template: Json = {
         "podTemplate": {
+            **runs.resources.of_pod(),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": RESTRICTED,
@@ -83,6 +86,7 @@ def manifest(run: Run, training: Training) -> Json:
     }
     if runs.service_account:
         template["serviceAccountName"] = runs.service_account
+    asked = runs.resources.of_container()
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": _CLAIM}}}
     labels = {"app.kubernetes.io/managed-by": "modelpack", LABEL_MODEL: run.model, LABEL_RUN: run.id}
     return {
@@ -94,6 +98,11 @@ def manifest(run: Run, training: Training) -> Json:
             "params": params,
             "timeouts": {"pipeline": f"{max(1, math.ceil(runs.timeout))}s"},
             "taskRunTemplate": template,
+            **(
+                {"taskRunSpecs": [{"pipelineTaskName": each, "computeResources": asked} for each in ASKING]}
+                if asked
+                else {}
+            ),
             "workspaces": [{"name": WORKSPACE, "volumeClaimTemplate": {"spec": claim}}],
         },
     }

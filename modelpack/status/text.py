@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 from modelpack.rollout import Phase
 from modelpack.status.progress import share
 from modelpack.status.view import Check, Event, Judgement, Unseen, View, short
+from modelpack.text import blanked
 
 WIDTH = 80
 _LABEL = 9
@@ -46,7 +47,7 @@ def _cells(view: View | Unseen) -> tuple[str, ...]:
 
 def plain(text: str) -> str:
     """One line without control characters, which a terminal might obey."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return " ".join(blanked(text).split())
 
 
 def _lines(view: View, zone: tzinfo | None) -> Iterator[str]:

@@ -32,7 +32,7 @@ def propose(run: Run) -> Callable[[Repository], Change]:
             raise RefusedError(run.model, "its experiment was changed after the comparison", "compare it again")
         assert training.experiment is not None
         source, target = (_file(each, model, tip, where) for each in (training.experiment, training.train))
-        _check_alike(training, where)
+        check_alike(training, where)
         before, after = tip.read(target), tip.read(source) or b""
         old, new = f"{run.model}:{PRODUCTION}", f"{run.model}:{EXPERIMENTAL}@{run.code}"
         words = f"{source} passed the comparison with {target}."
@@ -78,7 +78,7 @@ def _file(train: Train, model: Model, tip: Repository, where: str) -> str:
     return found[0]
 
 
-def _check_alike(training: Training, where: str) -> None:
+def check_alike(training: Training, where: str) -> None:
     """Raise InputError where replacing the file would not be all."""
     one, other = training.experiment, training.train
     assert one is not None

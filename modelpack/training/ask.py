@@ -9,6 +9,7 @@ from pathlib import Path
 from modelpack.errors import InputError, NotFoundError
 from modelpack.gitops import Draft, Model, Repository, by_name, rejected, targets_of, version_of
 from modelpack.gitops.program import without_login
+from modelpack.lineage.records import EVALUATION_SUFFIX
 from modelpack.reference import Reference
 from modelpack.registry import Via
 from modelpack.registry import open_repository as open_images
@@ -53,8 +54,8 @@ def ask(
     kind: str = "train",
     over: Collection[str] = (),
 ) -> Asked:
-    """The run that trains a model from the branch's tip. `known` are other runs, whose versions are taken, but for those
-    whose ids are in `over`: they ended and made nothing.
+    """The run that trains a model from the branch's tip. `known` are other runs, whose versions are taken, but for
+    those whose ids are in `over`: they ended and made nothing.
 
     Raises InputError for a parameter that the notebook does not take, and what reading the tip raises.
     """
@@ -123,7 +124,8 @@ def _there(image: Reference, via: Via) -> tuple[set[str], frozenset[str]]:
 
     try:
         tags = open_images(image, via).tags()
-        return {each.version for each in lineage.catalog(image, via, brief=True).versions}, frozenset(tags)
+        names = frozenset((*tags, *(each.removesuffix(EVALUATION_SUFFIX) for each in tags)))
+        return {each.version for each in lineage.catalog(image, via, brief=True).versions}, names
     except NotFoundError:  # nothing was ever pushed there
         return set(), frozenset()
 

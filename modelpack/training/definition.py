@@ -12,6 +12,8 @@ from modelpack.definition import API_VERSION
 from modelpack.errors import InputError
 from modelpack.fields import Fields, read
 from modelpack.quality.evaluation import METRICS, Criterion
+from modelpack.resources import NONE, Resources
+from modelpack.resources import parse as parse_resources
 
 BACKENDS = ("local", "job", "tekton", "kfp", "remote")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -65,7 +67,8 @@ class Stale:
 
 @dataclass(frozen=True)
 class Runs:
-    """Where and how runs take place. `timeout` and `keep_*` are of one run and of a model's ended runs."""
+    """Where and how runs take place. `timeout` and `keep_*` are of one run and of a model's ended runs; `resources` are
+    of the pods that train."""
 
     backend: str = "local"
     image: str = ""
@@ -77,6 +80,7 @@ class Runs:
     retries: int = 1
     keep_succeeded: int = 10
     keep_failed: int = 10
+    resources: Resources = NONE
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Output:
 
 @dataclass(frozen=True)
 class Training:
-    """A parsed training.yaml. `propose` is how a passed model reaches Git: "pull-request" or "commit".
+    """A parsed training.yaml. `propose` is how a passed model reaches Git: "pull-request" or "commit";
+    `propose_experiment`: the reconciler compares a changed experiment, and proposes what passed by pull request.
 
     `code` are files and folders beside the notebook and those that the commands name: what makes another model of the
     same data. `tests` are the project's own checks, run before training.
@@ -106,6 +111,7 @@ class Training:
     code: tuple[str, ...] = ()
     tests: tuple[tuple[str, ...], ...] = ()
     experiment: Train | None = None
+    propose_experiment: bool = False
     propose: str = "pull-request"
 
 
@@ -117,11 +123,14 @@ def parse(data: bytes, name: str) -> Training:
     metadata = fields.mapping("metadata")
     model = metadata.text("name")
     metadata.done()
+    experiment = fields.mapping("experiment") if "experiment" in fields else None
+    proposed = bool(experiment and experiment.choice("propose", ["pull-request"], ""))
     training = Training(
         name=model,
         data=_data(fields.mapping("data")),
         train=_train(fields.mapping("train")),
-        experiment=_train(fields.mapping("experiment")) if "experiment" in fields else None,
+        experiment=_train(experiment) if experiment else None,
+        propose_experiment=proposed,
         quality=_quality(fields.mapping("quality")),
         stale=_stale(fields.mapping("stale")),
         runs=_runs(fields.mapping("runs")),
@@ -131,6 +140,9 @@ def parse(data: bytes, name: str) -> Training:
         propose=fields.choice("propose", ["pull-request", "commit"], Training.propose),
     )
     fields.done()
+    if experiment and proposed and training.runs.backend != "local":
+        remedy = "leave it out, and call modelpack experiment --pr"
+        raise experiment.error("propose", "needs runs with backend: local", remedy)
     return training
 
 
@@ -218,6 +230,7 @@ def _runs(fields: Fields) -> Runs:
         retries=fields.integer("retries", Runs.retries, low=0, high=10),
         keep_succeeded=keep.integer("succeeded", Runs.keep_succeeded, low=0),
         keep_failed=keep.integer("failed", Runs.keep_failed, low=0),
+        resources=parse_resources(fields),
     )
     keep.done()
     fields.done()
@@ -225,6 +238,9 @@ def _runs(fields: Fields) -> Runs:
     for key in needed.get(runs.backend, ()):
         if not fields.text(key, ""):
             raise fields.error("backend", f"{runs.backend} needs {key}")
+    if runs.resources and runs.backend not in ("job", "tekton"):
+        key = next(each for each in ("resources", "nodeSelector", "tolerations") if each in fields)
+        raise fields.error(key, f"of a pod are for job and tekton, and backend is {runs.backend}")
     return runs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -45,6 +46,21 @@ def code_version(training: Training, folder: str, tree: Tree) -> str:
     return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
 
 
+def rules_version(training: Training, folder: str, tree: Tree) -> str:
+    """The version `sha256:…` of what a run is held against: what training.yaml says of data, tests and quality, and the
+    files that it names there, whole folders included."""
+    words = (word for command in training.tests for word in command)
+    paths = (training.data.checks, training.quality.benchmark, *words)
+    files = {each for path in paths if _is_path(path) for each in _below(f"{folder}/{path}", tree)}
+    value = {
+        "files": [(each.removeprefix(f"{folder}/"), tree.object_at(each)) for each in sorted(files)],
+        "data": asdict(training.data),
+        "quality": asdict(training.quality),
+        "tests": training.tests,
+    }
+    return f"sha256:{hashlib.sha256(canonical_json(value)).hexdigest()}"
+
+
 def _below(path: str, tree: Tree) -> tuple[str, ...]:
     return (path,) if tree.object_at(path) else tree.paths(f"{path}/")
 
@@ -53,9 +69,14 @@ def _files_of(training: Training) -> Iterable[tuple[str, bool]]:
     if training.train.notebook:
         yield training.train.notebook, True
     for word in (*training.train.command, *training.quality.predict):
-        path = PurePosixPath(word)
-        if not path.is_absolute() and ".." not in path.parts and word == str(path):
+        if _is_path(word):
             yield word, False
+
+
+def _is_path(word: str) -> bool:
+    """Whether a command's word may be a file's path below the model's folder."""
+    path = PurePosixPath(word)
+    return not path.is_absolute() and ".." not in path.parts and word == str(path)
 
 
 def _value_of(train: Train) -> dict[str, Any]:

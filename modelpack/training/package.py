@@ -45,8 +45,8 @@ def package(context: Context) -> Result:
     dvc = _dvc(context)
     definition = _placed(context, definition)
     image = _image(context, definition, evaluation)
-    lineage.put_evaluation(image, evaluation, context.via)
     lineage.put_provenance(image, _origin(context, evaluation, where, dvc), context.via)
+    lineage.put_evaluation(image, evaluation, context.via)  # last: with it the version has passed, and may be deployed
     context.say(f"{image} is packaged, with its evaluation and provenance")
     return Result(True, evaluation.reason, str(image), evaluation, where)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import machine
+from tests.cluster import images, machine, tekton, training
 from tests.cluster.environment import Environment
 from tests.cluster.layout import State
 from tests.integration.conftest import available, everything_must_run
+from tests.integration.servers.s3 import S3
 
 pytest.register_assert_rewrite("tests.cluster.scenarios")
 
@@ -40,6 +41,22 @@ def cluster() -> Iterator[Environment]:
     else:
         with available(_up) as environment:
             yield environment
+
+
+@pytest.fixture(scope="session")
+def training_cluster(cluster: Environment) -> Iterator[Environment]:
+    """The cluster with Tekton, what manifests/tekton installs, and the image that training runs in."""
+    images.push(cluster.registry, images.training())
+    tekton.install(cluster)
+    cluster.kubectl("apply", "--server-side", "-k", str(training.MANIFESTS))
+    yield cluster
+    cluster.kubectl("delete", "-k", str(training.MANIFESTS), "--timeout=50s")
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with training.storage(tmp_path_factory.mktemp("s3"), cluster) as server:
+        yield server
 
 
 @pytest.fixture

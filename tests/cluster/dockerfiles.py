@@ -54,18 +54,18 @@ class Kept:
 
 def modelpack() -> Path:
     """The image of the gate and of settle, from manifests/gate/Dockerfile."""
-    return _built("modelpack", ROOT / "manifests" / "gate" / "Dockerfile", ROOT, _sources())
+    return built("modelpack", ROOT / "manifests" / "gate" / "Dockerfile", ROOT, _sources())
 
 
 def train() -> Path:
     """What training runs in, from manifests/tekton/Dockerfile."""
-    return _built("train", ROOT / "manifests" / "tekton" / "Dockerfile", ROOT, _sources())
+    return built("train", ROOT / "manifests" / "tekton" / "Dockerfile", ROOT, _sources())
 
 
 def server() -> Path:
     """The example's server, from model-images/mpg/Dockerfile."""
     folder = ROOT / "model-images" / "mpg"
-    return _built("mpg", folder / "Dockerfile", folder, [folder / "serve.py"])
+    return built("mpg", folder / "Dockerfile", folder, [folder / "serve.py"])
 
 
 def keep(name: str, key: str, make: Callable[[Kept], None]) -> Path:
@@ -99,27 +99,32 @@ def _files(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
+def tidy(most: int) -> None:
+    """Remove what no tag leads to from the builder's storage, if it holds more images than `most`."""
+    if len(buildah("images", "--quiet").splitlines()) > most:
+        buildah("rmi", "--prune")
+
+
 def _make_base() -> None:
     """Put Debian with Python and git into the builder's storage. Takes a minute, and the network, once."""
-    if len(_buildah("images", "--quiet").splitlines()) > MOST_IMAGES:
-        _buildah("rmi", "--prune")
+    tidy(MOST_IMAGES)
     with suppress(ServerError):
-        _buildah("inspect", "--type=image", BASE)
+        buildah("inspect", "--type=image", BASE)
         return
     archive = _images() / "base.tar"
     remove = f"--customize-hook=cd $1/usr && rm -rf {' '.join(LEFT_OUT)}"
     command = [program("mmdebstrap", "apt-get install mmdebstrap"), "--variant=essential", remove]
     try:
         _run([*command, f"--include={','.join(PACKAGES)}", RELEASE, str(archive)])
-        container = _buildah("from", "scratch")
-        _buildah("add", "--quiet", container, str(archive), "/")
-        _buildah("commit", "--quiet", "--rm", container, BASE)
+        container = buildah("from", "scratch")
+        buildah("add", "--quiet", container, str(archive), "/")
+        buildah("commit", "--quiet", "--rm", container, BASE)
     finally:
         archive.unlink(missing_ok=True)
 
 
-def _built(name: str, dockerfile: Path, context: Path, files: Iterable[Path]) -> Path:
-    """The image that a Dockerfile makes of the files of its context."""
+def built(name: str, dockerfile: Path, context: Path, files: Iterable[Path]) -> Path:
+    """The image that a Dockerfile makes of the files of its context; `files` are those that count."""
     digests = [f"{each.relative_to(ROOT)} {hashlib.sha256(each.read_bytes()).hexdigest()}" for each in files]
     ignored = dockerfile.with_name("Dockerfile.dockerignore")
 
@@ -138,8 +143,8 @@ def _built(name: str, dockerfile: Path, context: Path, files: Iterable[Path]) ->
         options = ["--quiet", "--layers", "--pull=false", "--isolation=chroot", "--network=host", *mounts]
         options += [f"--ignorefile={ignored}"] if ignored.exists() else []
         options += [f"--build-arg=BASE={BASE}", f"--file={dockerfile}"]
-        _buildah("bud", *options, f"--target={STAGE}", f"--tag={name}-{STAGE}", str(context))
-        image = _buildah("bud", *options, f"--tag={name}", str(context)).splitlines()[-1]
+        buildah("bud", *options, f"--target={STAGE}", f"--tag={name}-{STAGE}", str(context))
+        image = buildah("bud", *options, f"--tag={name}", str(context)).splitlines()[-1]
         storage = f"containers-storage:[overlay@{_storage()}+{_storage()}/run]{image}"
         copy = [program("skopeo", "apt-get install skopeo"), "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         _run([*copy, storage, f"oci:{kept.folder}:{TAG}"])
@@ -172,7 +177,7 @@ def _pip_settings() -> str:
     return "\n".join(["[global]", *(f"{key} = {found[key]}" for key in wanted if key in found), ""])
 
 
-def _buildah(*words: str) -> str:
+def buildah(*words: str) -> str:
     """Run buildah with a storage of its own, in the cache: its layers are what makes the next build short."""
     options = [f"--root={_storage()}", f"--runroot={_storage()}/run", "--storage-driver=overlay"]
     return _run([program("buildah", "apt-get install buildah"), *options, *words]).strip()

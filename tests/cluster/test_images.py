@@ -18,7 +18,7 @@ import yaml
 from modelpack.image.unpack import members
 from modelpack.registry import LayoutRepository
 from tests.cluster import images
-from tests.cluster.dockerfiles import KEPT_SECONDS, ROOT, TAG, Kept, keep
+from tests.cluster.dockerfiles import BASE, KEPT_SECONDS, ROOT, STAGE, TAG, Kept, buildah, built, keep, tidy
 from tests.integration.conftest import available
 from tests.integration.servers.process import ServerError
 
@@ -130,3 +130,34 @@ def test_an_old_one_goes_when_nobody_used_it_for_a_while() -> None:
     os.utime(old, (before, before))
     keep("some", "c" * 16, making(made))
     assert (old.exists(), used.exists()) == (False, True)
+
+
+DOCKERFILE = f"""\
+ARG BASE
+FROM ${{BASE}} AS {STAGE}
+COPY downloaded /downloaded
+FROM ${{BASE}}
+COPY --from={STAGE} /downloaded /
+COPY source /
+"""
+
+
+def test_what_was_downloaded_outlives_what_was_built_of_it(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "downloaded").touch()
+    with available(lambda: nullcontext(buildah("from", "scratch"))) as container:
+        buildah("commit", "--quiet", "--rm", container, BASE)
+    for source in ("one", "two"):
+        (tmp_path / "source").write_text(source)
+        with (tmp_path / "Dockerfile").open("a") as file:
+            file.write(f"LABEL source={source}\n")
+        built("some", tmp_path / "Dockerfile", tmp_path, [])
+    before = ids()
+    assert "<none>" in before
+    tidy(0)
+    wanted = {"localhost/some", f"localhost/some-{STAGE}", BASE}
+    assert ids() == {name: before[name] for name in wanted}
+
+
+def ids() -> dict[str, str]:
+    return dict(line.split() for line in buildah("images", "--noheading", "--format={{.Name}} {{.ID}}").splitlines())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster import training
 from tests.cluster.environment import Environment
 from tests.cluster.training import JOB, NAMESPACE, Project
-from tests.cluster.world import ROOT, wait
+from tests.cluster.world import wait
+from tests.integration.servers.s3 import S3
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -19,15 +19,11 @@ SECONDS = 120
 
 
 @pytest.fixture(name="project", scope="module")
-def _project(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The example, with its first data, and the namespace in which runs take place."""
-    namespace = str(ROOT / "manifests" / "tekton" / "namespace.yaml")
-    with training.storage(tmp_path_factory.mktemp("s3"), cluster) as s3:
-        cluster.kubectl("apply", "--server-side", "-f", namespace)
-        found = training.project(cluster, s3, tmp_path_factory.mktemp("project"))
-        found.prepare(JOB)
-        yield found
-        cluster.kubectl("delete", "-f", namespace, "--timeout=50s")
+def _project(training_cluster: Environment, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The example, with its first data."""
+    found = training.project(training_cluster, s3, tmp_path_factory.mktemp("project"))
+    found.prepare(JOB)
+    return found
 
 
 def test_the_examples_notebook_becomes_a_model_container(project: Project) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from modelpack import notebook as room
 from modelpack.notebook import Place
-from tests.cluster import images, tekton, volumes
+from tests.cluster import images, volumes
 from tests.cluster.environment import Environment
 from tests.command import modelpack
 from tests.fakes.blocks import run_blocks
@@ -23,14 +23,13 @@ SECONDS = 240
 
 
 @pytest.fixture(name="place", scope="module")
-def _place(cluster: Environment) -> Iterator[Place]:
+def _place(training_cluster: Environment) -> Iterator[Place]:
     """A namespace of its own, which lets restricted pods in alone."""
-    tekton.install(cluster)
-    images.push(cluster.registry, images.training())
+    cluster = training_cluster
     name = f"notebook-{uuid4().hex[:6]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    yield Place(f"{cluster.registry}/{next(iter(images.training()))}", name)
+    yield Place(f"{cluster.registry}/{images.versions()['train']}", name)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 

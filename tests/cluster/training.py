@@ -29,6 +29,7 @@ from tests.integration.servers import s3 as server
 from tests.integration.servers.s3 import S3
 
 NAMESPACE = "modelpack-training"
+MANIFESTS = ROOT / "manifests" / "tekton"
 BUCKETS = ("data", "models", "notebooks")
 JOB = "{backend: job, image: TRAIN, namespace: modelpack-training, serviceAccount: modelpack-train, timeout: 5m}"
 TEKTON = JOB.replace("job,", "tekton, pipeline: modelpack-train,")
@@ -50,16 +51,18 @@ def storage(folder: Path, environment: Environment) -> Iterator[S3]:
 
 @dataclass(frozen=True)
 class Project:
-    """The example under a name of its own. Its serving Deployment names v1, which was never built."""
+    """The example under a name of its own. Its serving Deployment names v1, which was never built. `repository` is its
+    name on the Git server, where that is not the model's."""
 
     environment: Environment
     s3: S3
     folder: Path
     name: str
+    repository: str = ""
 
     @property
     def url(self) -> str:
-        return f"{self.environment.git}/{self.name}.git"
+        return f"{self.environment.git}/{self.repository or self.name}.git"
 
     @property
     def image(self) -> str:
@@ -83,7 +86,6 @@ class Project:
     def prepare(self, runs: str, until: int = 1977) -> None:
         """Data up to a year, repository, and what the namespace of the runs needs. `runs`: what training.yaml says
         of them; TRAIN in it is the training image."""
-        images.push(self.environment.registry, images.training())
         self.put_data(until)
         runs = runs.replace("TRAIN", self.pinned(images.versions()["train"]))
         git("clone", "-q", self.url, str(self.checkout), cwd=self.folder)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from tests.cluster.environment import Environment
@@ -146,8 +146,8 @@ class World:
         return f"{self.environment.git}/serving.git"
 
 
-def world(environment: Environment, folder: Path, watcher: Watcher) -> World:
-    """Train the versions, and have Flux follow the repository."""
+def world(environment: Environment, folder: Path, watcher: Watcher, secret: str = "") -> World:
+    """Train the versions, and have Flux follow the repository, with the login in this Secret of its namespace."""
     artifacts = folder / "artifacts"
     command = [sys.executable, str(ROOT / "model-images" / "mpg" / "train.py"), "--out", str(artifacts)]
     subprocess.run(command, check=True, capture_output=True)
@@ -155,7 +155,8 @@ def world(environment: Environment, folder: Path, watcher: Watcher) -> World:
         environment, folder, artifacts, questions(artifacts, VERSIONS), watcher, threading.Lock(), uuid4().hex[:4]
     )
     git("clone", "-q", found.repo, str(folder / "checkout"), cwd=folder)
-    spec = {"interval": "5s", "url": found.repo, "ref": {"branch": "main"}}
+    spec: dict[str, Any] = {"interval": "5s", "url": found.repo, "ref": {"branch": "main"}}
+    spec |= {"secretRef": {"name": secret}} if secret else {}
     environment.apply(
         {
             "apiVersion": "source.toolkit.fluxcd.io/v1",

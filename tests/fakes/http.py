@@ -22,11 +22,12 @@ Answer = Callable[[Request], tuple[int, bytes]]
 
 @dataclass
 class Server:
-    """`answer` may be replaced at any time."""
+    """`answer` may be replaced at any time; `headers` go with every answer."""
 
     url: str
     answer: Answer
     seen: list[Request] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -45,6 +46,8 @@ def serve(answer: Answer) -> Iterator[Server]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            for name, value in server.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -94,15 +95,7 @@ def new_job(folder: Path, shell: tuple[str, ...] = ("dash",), remote: str = "") 
     (folder / "bin").mkdir()
     program(folder / "bin" / "modelpack", f'exec "{sys.executable}" -m modelpack "$@"')
     (folder / "tmp").mkdir()
-    environ = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "CI_", "GITEA_"))},
-        "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "MODELPACK_HOME": str(folder / "home"),
-        "MODELPACK_VIA": f"registry.local/=oci:{folder / 'registry'}",
-        "TMPDIR": str(folder / "tmp"),
-    }
-    job = Job(folder, folder / "check out", shell, environ)
+    job = Job(folder, folder / "check out", shell, _environ(folder))
     if not remote:
         remote = str(folder / "origin.git")
         git(folder, "init", "--quiet", "--bare", "--initial-branch=main", remote)
@@ -115,6 +108,25 @@ def new_job(folder: Path, shell: tuple[str, ...] = ("dash",), remote: str = "") 
     assert done.returncode == 0, done.stderr
     assert job.step("bump").returncode == 0
     return job
+
+
+def copied(job: Job, folder: Path, shell: tuple[str, ...] = ("dash",)) -> Job:
+    """The same in another folder, with a bare repository of its own."""
+    shutil.copytree(job.folder, folder, symlinks=True, dirs_exist_ok=True)
+    made = Job(folder, folder / job.checkout.name, shell, _environ(folder))
+    git(made.checkout, "remote", "set-url", "origin", str(folder / "origin.git"))
+    return made
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "CI_", "GITEA_"))},
+        "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "MODELPACK_HOME": str(folder / "home"),
+        "MODELPACK_VIA": f"registry.local/=oci:{folder / 'registry'}",
+        "TMPDIR": str(folder / "tmp"),
+    }
 
 
 def program(file: Path, script: str) -> None:

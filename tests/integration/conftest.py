@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.integration import ci_job
 from tests.integration import dvc_place as places
 from tests.integration.servers import MissingError, docker, dvc, git_http, gitea, registry, s3
 from tests.integration.servers.process import program
@@ -27,14 +29,6 @@ FLAGS = [
     "--disable-sync",
 ]
 WIDTHS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 375, "height": 740}}
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests that need the Docker daemon share one worker, and so one daemon."""
-    for item in items:
-        if "docker_daemon" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 def everything_must_run() -> bool:
@@ -144,6 +138,12 @@ def _gitea(tmp_path_factory: Folder) -> Iterator[gitea.Gitea]:
     """A real Gitea with the users alice, robot and bob: `.create(name, files)` makes a project, use one of your own."""
     with available(lambda: gitea.gitea(tmp_path_factory.mktemp("gitea"))) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def new_job(tmp_path_factory: Folder) -> Callable[..., ci_job.Job]:
+    """Makes a runner's checkout in a folder, for a shell: copies of one that is made once."""
+    return partial(ci_job.copied, ci_job.new_job(tmp_path_factory.mktemp("job")))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,25 +11,26 @@ import pytest
 
 from tests.ci import SCRIPT
 from tests.fakes.git_serving import commit, git
-from tests.integration.ci_job import FIRST, Job, new_job, program
+from tests.integration.ci_job import FIRST, Job, program
 
+NewJob = Callable[..., Job]
 SHELLS = [pytest.param(("dash",), id="dash"), pytest.param(("bash", "--posix"), id="bash")]
 
 
 @pytest.fixture(params=SHELLS)
-def job(request: pytest.FixtureRequest, tmp_path: Path) -> Job:
+def job(request: pytest.FixtureRequest, tmp_path: Path, new_job: NewJob) -> Job:
     return new_job(tmp_path, request.param)
 
 
 @pytest.fixture
-def dash_job(tmp_path: Path) -> Job:
-    return new_job(tmp_path, ("dash",))
+def dash_job(tmp_path: Path, new_job: NewJob) -> Job:
+    return new_job(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def idle_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def idle_job(tmp_path_factory: pytest.TempPathFactory, new_job: NewJob) -> Job:
     """For what changes nothing."""
-    return new_job(tmp_path_factory.mktemp("idle"), ("dash",))
+    return new_job(tmp_path_factory.mktemp("idle"))
 
 
 def test_a_pushed_version_is_packaged_rehearsed_and_named_in_git(dash_job: Job) -> None:
@@ -91,7 +93,7 @@ def test_a_checkout_without_history_says_what_to_fetch(dash_job: Job) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_hostile_names_run_nothing(tmp_path: Path, shell: tuple[str, ...]) -> None:
+def test_hostile_names_run_nothing(tmp_path: Path, new_job: NewJob, shell: tuple[str, ...]) -> None:
     job = new_job(tmp_path, shell)
     ran = tmp_path / "ran"
     bad = f"$(touch {ran})`touch {ran}`; touch {ran} #"

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,13 @@ import yaml
 
 from tests.ci import ACTION, EXAMPLES, ROOT, interpolated
 from tests.fakes.git_serving import commit, git
-from tests.integration.ci_job import FIRST, Job, fake_python, new_job
+from tests.integration.ci_job import FIRST, Job, fake_python
+from tests.integration.ci_job import new_job as whole_job
 from tests.integration.conftest import available
 from tests.integration.servers.gitea import ROBOT, Gitea
 from tests.integration.servers.gotools import go_tool
+
+NewJob = Callable[..., Job]
 
 
 def test_actionlint() -> None:
@@ -79,7 +82,7 @@ def _input(expression: str, inputs: Mapping[str, str]) -> str:
     return inputs[found[1]]
 
 
-def test_the_actions_jobs_hand_refs_and_reports_on(tmp_path: Path) -> None:
+def test_the_actions_jobs_hand_refs_and_reports_on(tmp_path: Path, new_job: NewJob) -> None:
     job = new_job(tmp_path)
     action = Action(job)
     before = git(job.checkout, "rev-parse", "HEAD")
@@ -103,7 +106,7 @@ def test_the_actions_jobs_hand_refs_and_reports_on(tmp_path: Path) -> None:
     assert not (job.checkout / "ran").exists()
 
 
-def test_the_actions_installation_of_modelpack(tmp_path: Path) -> None:
+def test_the_actions_installation_of_modelpack(tmp_path: Path, new_job: NewJob) -> None:
     """Without a modelpack on PATH; `python3` is a stub here."""
     job = new_job(tmp_path)
     install = yaml.safe_load(ACTION.read_text())["runs"]["steps"][0]["run"]
@@ -139,7 +142,7 @@ def gitlab(job: Job, name: str, given: Mapping[str, object], **environ: str) -> 
     return job.script("\n".join([*base["before_script"], *own["script"]]), **(values | always | environ))
 
 
-def test_gitlabs_jobs(tmp_path: Path) -> None:
+def test_gitlabs_jobs(tmp_path: Path, new_job: NewJob) -> None:
     job = new_job(tmp_path, ("bash", "--posix"))
     before = git(job.checkout, "rev-parse", "HEAD")
     job.train("v2", 0.05)
@@ -156,7 +159,7 @@ def test_gitlabs_jobs(tmp_path: Path) -> None:
     assert (done.returncode, (job.checkout / "trained").read_text()) == (0, "./x.ipynb"), done.stderr
 
 
-def test_gitlabs_installation_of_modelpack(tmp_path: Path) -> None:
+def test_gitlabs_installation_of_modelpack(tmp_path: Path, new_job: NewJob) -> None:
     """Without MODELPACK_CI; the repository is a small one, `python3` a stub."""
     job = new_job(tmp_path)
     source = job.folder / "modelpack source"
@@ -177,7 +180,7 @@ def test_gitlabs_installation_of_modelpack(tmp_path: Path) -> None:
 
 def test_one_comment_on_the_pull_request_and_a_bump_over_http(gitea: Gitea, tmp_path: Path) -> None:
     project = gitea.create("ci", {"README.md": "x"})
-    job = new_job(tmp_path, remote=project.with_login())
+    job = whole_job(tmp_path, remote=project.with_login())
     job.train("v2", 0.5)
     git(job.checkout, "push", "--quiet", "origin", "HEAD:refs/heads/topic")
     commit(job.checkout, {"more": "x"})

@@ -20,7 +20,7 @@ from modelpack.reconcile.settle import Action, settle_once
 from modelpack.registry import Via
 from tests.fakes import git_serving as serving
 from tests.fakes.rehearsal import V1, V2, V3, model_server
-from tests.integration.servers.gate import GOOD, Scene
+from tests.integration.servers.gate import GOOD, ProcessScene, Scene
 
 pytest.importorskip("fastapi")
 
@@ -31,8 +31,14 @@ def scene(tmp_path: Path) -> Iterator[Callable[..., Scene]]:
         yield lambda canary=GOOD: Scene(tmp_path, stack, canary, model_server(0.1))
 
 
-def test_a_good_model_is_promoted_and_a_restart_goes_on_from_the_evidence(scene: Callable[..., Scene]) -> None:
-    s = scene()
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[..., ProcessScene]]:
+    with ExitStack() as stack:
+        yield lambda canary=GOOD: ProcessScene(tmp_path, stack, canary, model_server(0.1))
+
+
+def test_a_good_model_is_promoted_and_a_restart_goes_on_from_the_evidence(process: Callable[..., ProcessScene]) -> None:
+    s = process()
     assert s.ask("confirm-rollout").status_code == 200
     assert s.rollouts() == []  # it never mints
     s.until("confirm-traffic-increase", 200)
@@ -44,7 +50,7 @@ def test_a_good_model_is_promoted_and_a_restart_goes_on_from_the_evidence(scene:
     seen = before["checks"][1]["n"]
     assert 100 < seen < 500
 
-    assert s.stop() == 0
+    assert s.end() == 0
     s.start()
     assert s.whole()["checks"][1]["n"] == seen
     s.traffic(200, 200)
@@ -119,10 +125,10 @@ def test_another_image_under_the_same_checksum_gets_no_verdict(scene: Callable[.
     assert [each["state"] for each in s.rollouts()] == ["active", "superseded"]
 
 
-def test_a_crash_loses_no_verdict(scene: Callable[..., Scene]) -> None:
-    s = scene(canary=model_server(status=500))
+def test_a_crash_loses_no_verdict(process: Callable[..., ProcessScene]) -> None:
+    s = process(canary=model_server(status=500))
     assert "40 of 40" in s.until("rollback", 200)
-    s.stop(signal.SIGKILL)
+    s.end(signal.SIGKILL)
     s.start()
     assert s.ask("rollback").status_code == 200
 
@@ -242,7 +248,7 @@ def test_odd_requests_get_a_sentence(gate_url: str, method: str, path: str, body
 @pytest.fixture(scope="module")
 def gate_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ExitStack() as stack:
-        yield Scene(tmp_path_factory.mktemp("gate"), stack, model_server(), model_server()).url
+        yield ProcessScene(tmp_path_factory.mktemp("gate"), stack, model_server(), model_server()).url
 
 
 def test_schemathesis_finds_no_server_error(gate_url: str) -> None:
@@ -273,8 +279,8 @@ def test_a_port_in_use_is_one_sentence(gate_url: str, tmp_path: Path) -> None:
     assert ran.stderr.count("\n") == 1 and "cannot be listened on" in ran.stderr
 
 
-def test_labels_that_come_late_say_when_the_model_is_stale(scene: Callable[..., Scene]) -> None:
-    s = scene()
+def test_labels_that_come_late_say_when_the_model_is_stale(process: Callable[..., ProcessScene]) -> None:
+    s = process()
     gate = s.folder.root / "models" / "mpg" / "gate.yaml"
     gate.write_text(
         gate.read_text() + "signals:\n- {name: live, type: labels, metric: mae, limit: 2, min_sample: 20}\n"
@@ -297,7 +303,7 @@ def test_labels_that_come_late_say_when_the_model_is_stale(scene: Callable[..., 
     alert = {"status": "firing", "labels": {"alertname": "FarOff", "model": "mpg"}, "startsAt": "2026-01-01T00:00:00Z"}
     assert post("alerts", version="4", status="firing", alerts=[alert]).json()["new"] == 1
     assert stale() == [True, True]
-    assert s.stop() == 0
+    assert s.end() == 0
     s.start()
     assert stale() == [True, True]
 

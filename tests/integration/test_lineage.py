@@ -20,6 +20,7 @@ from modelpack.registry import Repository, Via, open_repository
 from tests.command import modelpack
 from tests.fakes import versions
 from tests.fakes.artifacts import artifact, push
+from tests.fakes.faults import faults
 
 PLACES = ["registry", "registry_v3", "registry_referrers", "layout"]
 
@@ -70,6 +71,25 @@ def test_what_is_recorded_is_read_back(place: tuple[Reference, Via]) -> None:
     ]
     assert json.dumps(lineage.put_rollout(second, {"id": "mpg-1", "other": 1}, via))
     assert len(repository.referrers(second.digest)) == 4
+
+
+def test_a_registry_is_asked_for_a_record_once(
+    registry_referrers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELPACK_HOME", str(tmp_path))
+    image = Reference.parse(f"{registry_referrers.address}/catalog/once")
+    for number in (1, 2):
+        made = versions.package(open_repository(image, Via()), f"v{number}")
+        lineage.put_evaluation(made, versions.evaluation(f"v{number}"), Via())
+        lineage.put_provenance(made, versions.origin(f"v{number}"), Via())
+    found = lineage.catalog(image, Via())
+    assert not found.notes and len(list((tmp_path / "cache" / "records").iterdir())) == 4
+    with faults(f"http://{registry_referrers.address}") as proxy:
+        again = lineage.catalog(Reference.parse(f"{proxy.url.partition('//')[2]}/catalog/once"), Via())
+    assert [each.origin for each in again.versions] == [each.origin for each in found.versions]
+    assert [each.passed for each in again.versions] == [True, True]
+    asked = [each.partition("/catalog/once/")[2].partition("/")[0] for each in proxy.seen]
+    assert sorted(asked) == ["manifests", "manifests", "referrers", "referrers", "tags"]
 
 
 DEPLOYMENT = """\

@@ -21,7 +21,7 @@ from tests.fakes.blocks import run_blocks
 from tests.fakes.notebooks import WHOLE, notebook
 
 ENV = {"PATH": os.environ["PATH"]}
-MARK = "sleep 98765"
+MARK = f"sleep 98765.{os.getpid()}"  # no other run's
 
 
 def execute(folder: Path, data: bytes, parameters: Mapping[str, Any] | None = None, **rest: Any) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from tests.integration.servers.modelsyncs import (
 from tests.integration.servers.process import free_port
 
 pytest.importorskip("kopf")
-pytestmark = pytest.mark.xdist_group("operator")
 FAST = "--interval=1s"
 
 

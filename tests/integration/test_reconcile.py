@@ -13,13 +13,16 @@ from modelpack.errors import RefusedError, RemoteError
 from modelpack.forge import State as PullState
 from modelpack.reconcile.look import Rooms
 from modelpack.reconcile.state import FILE
+from modelpack.registry import open_repository
 from modelpack.training.run import Result, Seen, State
-from tests.fakes import training
+from tests.fakes import training, versions
 from tests.fakes.gate import FakeGate, fake_gate
 from tests.fakes.git_serving import git
 from tests.fakes.reconcile import IMAGE, Scene, lines
 
 YAML = f"{training.FOLDER}/training.yaml"
+CHECKS = f"{training.FOLDER}/data.yaml"
+AGAIN = "which did not pass; modelpack train line tries it again"
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_what_does_not_pass_is_recorded_and_neither_proposed_nor_tried_again(sce
     trained(scene, passed=False)
     ended, rests, deployed = scene.round()
     assert ended.reason == "v2 did not pass: mae is worse by more than 0.05"
-    assert rests.reason == "its data and code were tried as v2, which did not pass"
+    assert rests.reason == f"its data and code were tried as v2, {AGAIN}"
     assert (deployed.action, scene.named()) == ("nothing", "v1")
     scene.now += 9e7
     assert lines(scene.rest()) == []
@@ -85,8 +88,10 @@ def test_the_dvc_file_of_the_model_is_in_the_same_commit(scene: Scene) -> None:
     scene.end(dvc=pointer)
     scene.round()
     changed = git(scene.worktree, "show", "--format=", "--name-only", "HEAD").split()
-    assert changed == ["manifests/line.yaml", f"{training.FOLDER}/model.dvc"]
-    assert git(scene.worktree, "show", f"HEAD:{training.FOLDER}/model.dvc") == pointer.strip()
+    ignore, file = f"{training.FOLDER}/.gitignore", f"{training.FOLDER}/model.dvc"
+    assert changed == ["manifests/line.yaml", ignore, file]
+    assert git(scene.worktree, "show", f"HEAD:{file}") == pointer.strip()
+    assert git(scene.worktree, "show", f"HEAD:{ignore}") == "/model"
     assert lines(scene.rest()) == []
 
 
@@ -96,6 +101,7 @@ def test_the_dvc_file_of_the_model_is_in_the_same_commit(scene: Scene) -> None:
         "outs:\n- {md5: a, path: ../../.ssh}\n",
         "cmd: rm -rf /\nouts:\n- {md5: a, path: model}\n",
         "outs:\n- {path: a}\n- {path: b}\n",
+        'outs:\n- {md5: a, path: "m\\n*"}\n',
         "- x\n",
         "outs: [{path: m}]\n#" + "x" * 70_000,
     ],
@@ -170,9 +176,45 @@ def test_a_check_that_fails_is_not_tried_again_for_the_same_data(scene: Scene) -
     scene.round()
     scene.put(Seen(State.SUCCEEDED, result=Result(False, "12 rows have no x")))
     assert [each.reason for each in scene.round()][:2] == [
-        "v1 did not pass: 12 rows have no x", "its data and code were tried as v1, which did not pass",
+        "v1 did not pass: 12 rows have no x", f"its data and code were tried as v1, {AGAIN}",
     ]  # fmt: skip
     scene.change(slope=2.2)
+    assert scene.round()[0].action == "started"
+
+
+@pytest.mark.parametrize("stop", ["validate", "evaluate"])
+def test_what_was_too_strict_and_is_corrected_is_tried_again_once(scene: Scene, stop: str) -> None:
+    """A run that stops before it makes a model leaves nothing in the registry; one that is evaluated does."""
+    strict = training.TRAINING.replace("key: [x]}", "key: [x], checks: data.yaml}") + "propose: commit\n"
+    scene.change({YAML: strict, CHECKS: "columns: {x: {max: 1}}\n"})
+    scene.round()
+    if stop == "validate":
+        scene.put(Seen(State.SUCCEEDED, result=Result(False, "x is above 1")))
+    else:
+        scene.end(passed=False)
+    assert lines(scene.rest()) == ["train ended"]
+    corrected = CHECKS if stop == "validate" else YAML
+    scene.change({corrected: strict.replace("limit: 0.5", "limit: 0.9") if corrected == YAML else "columns: {x: {}}\n"})
+    again = scene.round()[0]
+    assert (again.action, len(scene.started)) == ("started", 2)
+    assert "what v1 did not pass has changed: its checks, its tests or its quality section" in again.reason
+    scene.end()
+    scene.rest()
+    assert scene.named() == "v2"
+    scene.change({CHECKS: "columns: {x: {min: -1}}\n"})  # what passed is not made again for that
+    assert lines(scene.rest()) == [] and len(scene.started) == 2
+
+
+def test_going_back_to_the_data_of_what_git_names_trains_nothing(scene: Scene) -> None:
+    trained(scene)
+    scene.rest()
+    scene.change(slope=9)
+    trained(scene, passed=False)
+    scene.rest()
+    scene.change()
+    assert scene.round()[0].reason == "its data and code are those of v1, which Git names"
+    assert lines(scene.rest()) == [] and len(scene.started) == 2
+    scene.change(slope=2.1)
     assert scene.round()[0].action == "started"
 
 
@@ -201,7 +243,8 @@ def test_ended_runs_beyond_the_limits_are_forgotten_and_the_newest_stay(scene: S
 def test_signals_of_the_gate_start_one_run_for_each_episode(scene: Scene, gate: FakeGate) -> None:
     scene.change({YAML: f"{training.TRAINING}propose: commit\nstale: {{signals: true}}\n"})
     trained(scene)
-    assert "no gate is named" in scene.round()[1].reason
+    found = scene.round()[1]
+    assert "no gate is named" in "".join(found.notes) and "gate" not in found.reason
     scene.gate = gate.url
     scene.now += 100
     gate.signals = [{"name": "labels", "kind": "labels", "stale": True, "reason": "mae rose", "since": scene.now - 1}]
@@ -221,7 +264,8 @@ def test_a_gate_that_is_away_is_told_and_stops_no_run(scene: Scene) -> None:
     first = scene.round()
     assert lines(first) == ["train started", "deploy nothing", "record failed"]
     scene.end()
-    assert "no signals: http://127.0.0.1:9: the gate cannot be reached" in scene.round()[1].reason
+    (note,) = scene.round()[1].notes
+    assert "no signals: http://127.0.0.1:9: the gate cannot be reached" in note
 
 
 # -- pull requests
@@ -243,6 +287,29 @@ def test_one_pull_request_brought_up_to_date_and_left_alone_when_it_is_right(pul
     updated = pulls.round()[-1]
     assert (updated.action, list(pulls.forge.pulls)) == ("updated", [1])
     assert pulls.forge.pulls[1].title == "line: v0 -> v2" and pulls.named() == "v0"
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_what_was_held_against_another_model_than_git_names_by_now_is_made_again_once(
+    pulls: Scene, passed: bool
+) -> None:
+    """v1 passed against v0; before anybody merged it a person named v0.5."""
+    trained(pulls)
+    assert pulls.round()[-1].action == "proposed"
+    by_hand = versions.package(open_repository(IMAGE, pulls.via), "v0.5")
+    with gitops.open_repository(pulls.location) as repository:
+        gitops.bump(repository, gitops.Wanted(by_hand, "v0.5", ""))
+    again, deployed = pulls.round()
+    assert (again.action, deployed.action, deployed.pull) == ("started", "nothing", "")
+    assert again.reason == "v2: v1 was held against v0, and Git names v0.5 now"
+    assert deployed.reason == "v1 was held against v0, and Git names v0.5 now"
+    assert lines(pulls.round()) == ["train waiting", "deploy nothing"]
+    pulls.end(passed=passed)
+    assert lines(pulls.rest()) == (["train ended", "deploy updated"] if passed else ["train ended"])
+    (pulls.root / "home" / FILE).unlink()
+    assert lines(pulls.rest()) == []
+    assert (len(pulls.started), list(pulls.forge.pulls), pulls.named()) == (2, [1], "v0.5")
+    assert pulls.forge.pulls[1].title == ("line: v0.5 -> v2" if passed else "line: v0 -> v1")
 
 
 def test_what_a_person_closed_is_not_proposed_again_until_something_better_comes(pulls: Scene) -> None:

@@ -59,7 +59,7 @@ def desk(tmp_path: Path) -> Desk:
     [
         (("lime", "--once"), 3, "did you mean line?"),
         (("--every", "5 minutes"), 2, "write it like 90s, 10m, 1h30m or 7d"),
-        (("--only", "train,deplay"), 2, "'deplay' is not one of train, deploy, record"),
+        (("--only", "train,deplay"), 2, "'deplay' is not one of train, experiment, deploy, record"),
         (("--gate", "gate.example.com"), 2, "is not an http address"),
         (("--once", "--branch", "none"), 3, "there is no branch none"),
     ],
@@ -84,6 +84,22 @@ def test_nothing_to_reconcile_is_said(desk: Desk) -> None:
     commit(desk.repo, {"README.md": "no training\n"})
     done = desk.call("--once")
     assert (done.returncode, done.stdout) == (0, "no model-images/*/training.yaml: nothing to reconcile\n")
+
+
+def test_what_could_not_be_looked_at_is_said_once_for_all_models(desk: Desk) -> None:
+    signals = f"{training.TRAINING}stale: {{signals: true}}\n"
+    texts = {name: (desk.repo / training.FOLDER / name).read_text() for name in ("points.csv", "fit.py", "ask.py")}
+    model = training.MODEL.partition("targets:")[0].replace("line", "other")
+    texts |= {"model.yaml": model, "training.yaml": signals.replace("name: line", "name: other")}
+    commit(desk.repo, {YAML: signals, **{f"model-images/other/{name}": text for name, text in texts.items()}})
+    done = desk.call("--once", "--only", "train")
+    assert (done.returncode, [each.split()[1:3] for each in done.stdout.splitlines()[:2]]) == (
+        0, [["train:", "started"], ["train:", "started"]],
+    ), done.stderr  # fmt: skip
+    assert done.stdout.count("no gate is named") == 1
+    assert done.stdout.splitlines()[2].startswith("note: no gate is named, so no signal of one counts")
+    found = json.loads(desk.call("--once", "--only", "train", "--json").stdout)["outcomes"]
+    assert any("no gate is named" in note for each in found for note in each["notes"])
 
 
 def test_ctrl_c_ends_it_and_leaves_the_run_going(tmp_path: Path) -> None:

@@ -39,10 +39,11 @@ class Desk:
     def commit(self, version: str, **changes: str) -> None:
         if not self.repo.exists():
             subprocess.run(["git", "init", "-q", "-b", "main", self.repo], check=True)
-        for path, data in serving.files(version, **changes).items():
+        files = serving.files(version, **changes)
+        for path, data in files.items():
             (self.repo / path).parent.mkdir(parents=True, exist_ok=True)
             (self.repo / path).write_bytes(data)
-            subprocess.run(["git", "-C", self.repo, "add", path], check=True)
+        subprocess.run(["git", "-C", self.repo, "add", *files], check=True)
         subprocess.run(["git", "-C", self.repo, "commit", "-qm", version], check=True)
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -18,13 +18,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "var" / "example"
 NEEDED = ("sklearn", "vega_datasets", "envoy", "fastapi")
 
-pytestmark = [
-    pytest.mark.xdist_group("start"),
-    pytest.mark.skipif(
-        any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
-        reason="needs the extra `rehearse` and the group `example`",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
+    reason="needs the extra `rehearse` and the group `example`",
+)
 
 
 def git(*words: str) -> str:

@@ -22,8 +22,6 @@ from tests.fakes.scene import V1, V2, V3, rollout
 from tests.integration.conftest import available
 from tests.integration.servers.gotools import go_tool, go_tools
 
-pytestmark = pytest.mark.xdist_group("control-plane")
-
 
 @dataclass(frozen=True)
 class Server:

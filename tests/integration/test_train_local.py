@@ -19,6 +19,7 @@ from modelpack.gitops import open_repository
 from modelpack.runs import Backend, keeper, open_backend
 from modelpack.training.ask import Asked, ask
 from modelpack.training.run import Seen, State
+from tests.command import modelpack
 from tests.fakes import training as fake
 
 SLEEPS = 'import os, time; print("at work", flush=True); time.sleep(600)'
@@ -311,3 +312,22 @@ def test_a_full_disk_is_a_failure_that_may_be_tried_again(world: Callable[..., W
     finally:
         subprocess.run(["umount", str(here.state)], check=True)
         shutil.rmtree(here.state)
+
+
+def test_a_disk_without_room_for_a_run_leaves_none_and_uses_up_no_version(world: Callable[..., World]) -> None:
+    here = world()
+    here.state.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(here.state)]
+    mounted = subprocess.run(words, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no mount here: {mounted.stderr.decode()}")
+    via = f"registry.local/=oci:{here.root / 'images'}"
+    try:
+        for filled in (0, 4096):  # no room beside two files, none at all
+            (here.state / "filled").write_bytes(b"x" * filled)
+            done = modelpack("train", "line", "--repo", here.repo, "--state", here.state, "--via", via, cwd=here.root)
+            assert done.code == 5 and "No space left on device" in done.sentence
+            assert [*here.state.glob("line-*")] == []
+    finally:
+        subprocess.run(["umount", str(here.state)], check=True)
+        here.state.rmdir()

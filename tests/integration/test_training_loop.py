@@ -125,11 +125,11 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_from_the_data_to_the_promotion_and_back(machine: Machine) -> None:
     first = machine.rest()
-    assert [each.partition(":")[0] for each in first] == ["v1", "v1 passed", "v0 -> v1"]
+    assert sorted(words(first)) == ["v0 -> v1", "v1", "v1 passed"]  # its version is there before its process ends
     assert machine.rehearse().startswith("mpg v1: serves as the primary now")
 
     commit(machine.repo, {f"{FOLDER}/points.csv": training.points(count=260)}, "sixty cars more")
-    assert [each.partition(":")[0] for each in machine.rest()] == ["v2", "v2 passed", "v1 -> v2"]
+    assert sorted(words(machine.rest())) == ["v1 -> v2", "v2", "v2 passed"]
     report = machine.root / "report"
     assert machine.rehearse("--report", str(report)).startswith("mpg v2: promoted")
 
@@ -149,7 +149,7 @@ def test_from_the_data_to_the_promotion_and_back(machine: Machine) -> None:
     commit(machine.repo, {f"{FOLDER}/training.yaml": TRAINING.replace("scale: 1.0", "scale: 0.75")}, "another idea")
     before = git(machine.repo, "rev-parse", "HEAD")
     done = machine.rest()
-    assert [each.partition(":")[0] for each in done] == ["v3", "v3 did not pass"]
+    assert words(done) == ["v3", "v3 did not pass"]
     assert git(machine.repo, "rev-parse", "HEAD") == before
     (worse,) = [
         each for each in json.loads(machine.call("list", "mpg", "--json"))["versions"] if each["version"] == "v3"
@@ -167,6 +167,10 @@ def test_from_the_data_to_the_promotion_and_back(machine: Machine) -> None:
         requests.post(f"{url}/api/v1/models/mpg/labels", json={"labels": truths}, timeout=10)
         again = machine.rest("--only", "train", "--gate", url)
     assert again[0].startswith("v4: the gate says live-error: mae 3 of 25 labels") and len(again) == 2
+
+
+def words(done: list[str]) -> list[str]:
+    return [each.partition(":")[0] for each in done]
 
 
 def run_of(machine: Machine, version: str) -> str:

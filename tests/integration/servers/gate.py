@@ -1,4 +1,4 @@
-"""A gate as a process of its own over a rehearsal's folder, with versions and counters that a test moves."""
+"""A gate over a rehearsal's folder, in this process or in one of its own, and what a test moves: versions, counters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +21,10 @@ GOOD = model_server()
 
 
 class Scene:
-    """A gate process over a folder, with two model servers and counters that the test moves."""
+    """A gate over a folder, with two model servers and counters that the test moves.
+
+    It serves in a thread: a process takes a second for its imports.
+    """
 
     def __init__(self, root: Path, stack: ExitStack, canary: Callable[..., Any], primary: Callable[..., Any]) -> None:
         self.envoy = Envoy()
@@ -34,15 +38,31 @@ class Scene:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        self.url = json.loads(self.process.stdout.readline())["url"]
+        import uvicorn
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(10)
+        from modelpack.gate.engine import Gate
+        from modelpack.gate.rehearsal import Rehearsal
+        from modelpack.gate.service import create_app
+        from modelpack.gate.store import Store
+
+        self._store = Store.in_file(self.folder.root / "gate.sqlite")
+        self._gate = Gate(Rehearsal(self.folder.root), self._store)
+        app = create_app(self._gate, self._store)
+        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._gate.start()
+        self._thread.start()
+        end = time.monotonic() + 30
+        while not self._server.started:
+            assert self._thread.is_alive() and time.monotonic() < end
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._gate.stop()
+        self._store.close()
 
     def ask(self, hook: str, **changes: Any) -> requests.Response:
         return requests.post(f"{self.url}/flagger/{hook}", json=webhook(**changes), timeout=10)
@@ -69,3 +89,21 @@ class Scene:
             self.envoy.add("canary", canary, **of_canary)
             self.envoy.add("primary", primary)
             time.sleep(0.25)
+
+
+class ProcessScene(Scene):
+    """The same with `modelpack gate serve`, which a test may stop and start again."""
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.url = json.loads(self.process.stdout.readline())["url"]
+
+    def stop(self) -> None:
+        self.end()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(10)

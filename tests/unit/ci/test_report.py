@@ -142,6 +142,10 @@ def test_what_is_no_plain_link_is_left_out(link: str) -> None:
     assert "[more]" not in markdown(ROLLOUT, link)
 
 
+def test_a_number_begins_no_list() -> None:
+    assert "−1e+09 s" in markdown({"rehearsal": REHEARSAL | {"seconds": -1e9}, "rollout": None})
+
+
 def test_a_thousand_checks_are_cut() -> None:
     text = markdown(ROLLOUT | {"checks": [ERRORS | {"name": "<" * 100, "statistic": "@a " * 40}] * 1000})
     assert len(text) <= LONGEST

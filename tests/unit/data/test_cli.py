@@ -21,6 +21,10 @@ def test_add_show_and_fetch(tmp_path: Path) -> None:
     assert (added.code, added.err) == (0, "")
     assert (model / "cars.csv.dvc").read_text() == json.loads(added.out)["pointer"]
 
+    assert (model / ".gitignore").read_text() == "/cars.csv\n"
+    modelpack("data", "add", "models/mpg/cars.csv", cwd=tmp_path / "repo")
+    assert (model / ".gitignore").read_text() == "/cars.csv\n"
+
     shown = modelpack("data", "show", "dvc:cars.csv.dvc", cwd=model)
     assert shown.out == "dvc:e5ebd4c02cefbe7955977c67ada242b7\n"
     fetched = modelpack("data", "fetch", "dvc:cars.csv.dvc", "../../../into", cwd=model)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelpack import data
+from modelpack.data.pointer import IGNORE, with_ignored
 from modelpack.errors import (
     InputError,
     IntegrityError,
@@ -16,6 +17,7 @@ from modelpack.errors import (
     NotFoundError,
     RefusedError,
 )
+from tests.fakes.git_serving import git
 
 CONFIG = "[core]\n    remote = store\n['remote \"store\"']\n    url = ../store # where\n"
 MD5 = "e5ebd4c02cefbe7955977c67ada242b7"
@@ -245,3 +247,33 @@ def test_folders_of_version_control_are_left_out(root: Path) -> None:
     pointer = data.add(root / "model", "model.dvc", "m", data.Checkout(root), root)
     assert b"nfiles: 1\n" in pointer
     assert sum(each.is_file() for each in (root / "store").rglob("*")) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "after"),
+    [
+        (None, "model", b"/model\n"),
+        (b"", "model", b"/model\n"),
+        (b"*.bin", "model", b"*.bin\n/model\n"),
+        (b"*.bin\r\n", "model", b"*.bin\r\n/model\r\n"),
+        (b"/model\n*.bin\n", "model", b"/model\n*.bin\n"),
+        (b"model/\r\n", "model", b"model/\r\n"),
+        (b"/models\n", "model", b"/models\n/model\n"),
+        (b"\xff\n", "m\xf6del #1", b"\xff\n/m\xc3\xb6del #1\n"),
+        (None, "a[b]*? ", b"/a\\[b]\\*\\?\\ \n"),
+    ],
+)
+def test_the_output_is_left_out_of_git_beside_its_file(before: bytes | None, name: str, after: bytes) -> None:
+    assert with_ignored(before, name) == after
+    assert with_ignored(after, name) == after
+
+
+@pytest.mark.parametrize("name", ["model", "a[b]*? ", "#x", "!x", "m\xf6del", "  two  ", "a b"])
+def test_git_reads_the_line_as_the_very_name(tmp_path: Path, name: str) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / IGNORE).write_bytes(with_ignored(None, name))
+    for each in (name, "other", "ab", f"sub/{name}"):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_text("x")
+    seen = git(tmp_path, "-c", "core.quotePath=false", "ls-files", "-z", "--others", "--exclude-standard").split("\0")
+    assert sorted(filter(None, seen)) == sorted([IGNORE, "other", "ab", f"sub/{name}"])

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
-import os
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,20 +11,14 @@ from typing import Any
 import pytest
 import requests
 
-EXAMPLE = Path(__file__).parents[3] / "model-images" / "digits"
-NEEDED = ("sklearn", "prometheus_client", "pandas", "pandera", "scipy")
+from tests.example import Example, needs
+from tests.fakes.http import serve
+
+DIGITS = Example("digits")
+EXAMPLE, python = DIGITS.folder, DIGITS.python
 GOLDEN = [json.loads(line) for line in (EXAMPLE / "golden.jsonl").read_text().splitlines()]
-ENV = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
-    reason=f"needs {', '.join(NEEDED)}: uv pip install --group example --extra train",
-)
-
-
-def python(*words: object, **more: str) -> str:
-    command = [sys.executable, *(str(each) for each in words)]
-    return subprocess.run(command, cwd=EXAMPLE, env={**ENV, **more}, check=True, capture_output=True, text=True).stdout
+pytestmark = needs("sklearn", "prometheus_client", "pandas", "pandera", "scipy")
 
 
 @pytest.fixture(scope="module")
@@ -57,30 +46,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
-    with serving(folder / "late") as found:
+    with DIGITS.serving(folder / "late") as found:
         yield found
-
-
-@contextlib.contextmanager
-def serving(model: Path) -> Iterator[str]:
-    env = {**ENV, "MODEL_DIR": str(model), "PORT": "0", "HOST": "127.0.0.1"}
-    with subprocess.Popen(
-        [sys.executable, EXAMPLE / "serve.py"], env=env, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout
-            port = process.stdout.readline().rpartition("127.0.0.1:")[2].split()[0]
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
 
 
 def answers(folder: Path, name: str) -> list[dict[str, str]]:
     import csv
 
     out = folder / f"{name}-answers.csv"
-    python("predict.py", folder / name, folder / "heldout.csv", out)
+    if not out.exists():
+        python("predict.py", folder / name, folder / "heldout.csv", out)
     return list(csv.DictReader(out.open()))
 
 
@@ -187,3 +162,23 @@ def test_training_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
     python("train.py", folder / "train.csv", tmp_path)
     for name in ("model.json", "thresholds.json"):
         assert (tmp_path / name).read_bytes() == (folder / "late" / name).read_bytes()
+
+
+def test_the_gate_is_told_what_was_predicted_by_the_ids_of_the_answer(folder: Path) -> None:
+    image = GOLDEN[0]["request"]["instances"][0]
+    with serve(lambda request: (200, b"{}")) as gate:
+        with DIGITS.serving(folder / "late", {"MODEL_FEEDBACK": gate.url}) as url:
+            answer = ask(url, {"instances": [image, image]}).json()
+            until = time.monotonic() + 10
+            while not gate.seen and time.monotonic() < until:
+                time.sleep(0.05)
+        told = [each for request in gate.seen for each in json.loads(request.body)["predictions"]]
+    assert gate.seen[0].path == "/api/v1/models/digits/predictions"
+    assert [each["id"] for each in told] == answer["ids"]
+    assert [each["prediction"] for each in told] == answer["predictions"]
+
+
+def test_it_serves_without_any_other_example(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "serve.py").write_bytes((EXAMPLE / "serve.py").read_bytes())
+    with Example("digits", tmp_path).serving(folder / "late") as url:
+        assert requests.get(f"{url}/healthz", timeout=10).json()["ready"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,20 +13,17 @@ from typing import Any
 import pytest
 import requests
 
-EXAMPLE = Path(__file__).parents[3] / "model-images" / "mpg"
+from tests.example import Example, needs
+
+MPG = Example("mpg")
+EXAMPLE, serving = MPG.folder, MPG.serving
 CAR = json.loads((EXAMPLE / "golden.jsonl").read_text().splitlines()[0])["request"]["instances"][0]
-NEEDED = ("sklearn", "vega_datasets", "prometheus_client")
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
-    reason=f"needs {', '.join(NEEDED)}: uv pip install --group example",
-)
+pytestmark = needs("sklearn", "vega_datasets", "prometheus_client")
 
 
-def run(*args: object) -> str:
-    return subprocess.run(
-        [sys.executable, EXAMPLE / "train.py", *args], check=True, capture_output=True, text=True
-    ).stdout
+def run(*words: object) -> str:
+    return MPG.python("train.py", *words)
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +31,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifacts")
     run("--out", folder)
     return folder
-
-
-@contextlib.contextmanager
-def serving(model: Path) -> Iterator[str]:
-    env = {**os.environ, "MODEL_DIR": str(model), "PORT": "0", "HOST": "127.0.0.1"}
-    with subprocess.Popen(
-        [sys.executable, EXAMPLE / "serve.py"], env=env, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout
-            port = process.stdout.readline().rpartition("127.0.0.1:")[2].split()[0]
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0, "SIGTERM is a stop, not a crash"
 
 
 def held_out(artifacts: Path, version: str) -> dict[str, float]:

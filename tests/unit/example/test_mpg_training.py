@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[3] / "model-images" / "mpg"
-NEEDED = ("sklearn", "vega_datasets", "prometheus_client", "papermill", "nbconvert", "pandas", "pandera", "scipy")
+from tests.example import Example, needs
+
+MPG = Example("mpg")
+EXAMPLE, python = MPG.folder, MPG.python
 NOTEBOOKS = ("production", "experimental")
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in NEEDED) and os.environ.get("MODELPACK_TESTS") != "all",
-    reason=f"needs {', '.join(NEEDED)}: uv pip install --group example --extra train",
+pytestmark = needs(
+    "sklearn", "vega_datasets", "prometheus_client", "papermill", "nbconvert", "pandas", "pandera", "scipy"
 )
-
-
-def python(*words: object) -> str:
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    words = tuple(str(each) for each in words)
-    return subprocess.run(
-        [sys.executable, *words], cwd=EXAMPLE, env=env, check=True, capture_output=True, text=True
-    ).stdout
 
 
 def cars(folder: Path, until: int) -> Path:
@@ -47,7 +37,8 @@ class Trained:
         from modelpack import quality
 
         out = self.folder / f"{name}.csv"
-        python("predict.py", self.folder / name, self.heldout, out)
+        if not out.exists():
+            python("predict.py", self.folder / name, self.heldout, out)
         return quality.predictions(out)
 
 

@@ -62,6 +62,13 @@ def test_drift_compares_the_last_predictions_with_the_first() -> None:
     assert "0 of 50 predictions after the first 50" in judge(PSI, first, NOW).reason
 
 
+def test_a_text_among_numbers_is_named_and_starts_nothing() -> None:
+    values: list[float | str] = [random.Random(5).gauss(20, 3) for _ in range(119)] + ["n/a"]
+    signal = judge(PSI, [Seen(NOW - 1, "v2", each) for each in values], NOW)
+    assert not signal.stale and signal.value is None
+    assert signal.reason == "prediction 120 of 120 is 'n/a', and all but 1 are numbers"
+
+
 def test_few_predictions_of_one_distribution_are_rarely_called_drift() -> None:
     draw = random.Random(2)
     looks = [

@@ -63,7 +63,7 @@ def test_what_is_not_known_is_said() -> None:
         "not recorded",
         str(IMAGE),
         "not found in Git's history",
-        "no rollout is recorded",
+        "no rollout is recorded: modelpack reconcile --gate URL records those that are over",
         "none yet",
     ]
     failed = put_together(Version("v3", None, evaluation=versions.evaluation("v3", passed=False), passed=False))

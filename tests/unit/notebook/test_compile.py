@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from modelpack import notebook as room
 from modelpack.cli.notebook import compile_
 from modelpack.errors import InputError
 from modelpack.notebook import Place, parse
+from modelpack.resources import Resources
 from tests.fakes.blocks import run
 from tests.fakes.notebooks import WHOLE, notebook
 
@@ -173,3 +175,20 @@ def test_compiling_imports_no_heavy_library() -> None:
         "print([each for each in ('kfp', 'papermill', 'nbformat', 'nbconvert', 'kubernetes') if each in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("make", [room.to_job, room.to_tekton])
+def test_what_a_block_asks_of_its_node(make: Callable[..., bytes]) -> None:
+    asked = Resources({"cpu": "2"}, {"nvidia.com/gpu": "1"}, {"pool": "gpu"}, ({"operator": "Exists"},))
+    *_, last = found = objects(make(PIPELINE, Place("i", resources=asked)))
+    spec = last["spec"]
+    if make is room.to_job:
+        pod = spec["template"]["spec"]
+        told = [each["resources"] for each in (*pod["initContainers"], *pod["containers"])]
+    else:
+        pod = spec["taskRunTemplate"]["podTemplate"]
+        told = [each["taskSpec"]["steps"][0]["computeResources"] for each in found[1]["spec"]["tasks"]]
+    assert told == [{"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "1"}}] * len(told) and told
+    assert pod["nodeSelector"] == {"pool": "gpu"} and pod["tolerations"] == [{"operator": "Exists"}]
+    *_, plain = objects(make(PIPELINE, Place("i")))
+    assert plain["metadata"]["name"] != last["metadata"]["name"]

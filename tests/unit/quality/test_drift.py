@@ -49,6 +49,11 @@ def test_the_index_is_the_published_formula() -> None:
         ([None] * 50, [None] * 50, "chi-square", False),
         ([math.nan] * 50, [math.nan] * 50, "chi-square", False),
         ([f"id{n}" for n in range(400)], [f"id{n}" for n in range(400)], "chi-square", False),
+        ([1.0, 2.0, None] * 100, [1, 2, 2] * 100, "chi-square", True),
+        ([*[1.0, 2.0] * 200, None], [1, 2] * 200, "chi-square", False),  # a missing value makes floats of integers
+        ([*map(str, normal(500)), "n/a"], normal(500, seed=2), "KS", False),
+        (normal(500), [*map(str, normal(500, seed=2)), "n/a"], "KS", False),
+        ([*map(str, normal(500, 1.0)), "n/a"], normal(500), "KS", True),
     ],
 )
 def test_a_column_drifts_if_it_is_far_and_not_by_chance(

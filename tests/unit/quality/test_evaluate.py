@@ -143,6 +143,8 @@ def test_rows_that_the_current_model_has_no_answer_to_are_left_out() -> None:
     assert found.passed
     assert row(found).n == N - 3
     assert "3 rows" in row(found).reason
+    failed = cars(MPG + 9, [math.nan] * 3 + list(OLD[3:]))
+    assert "worse than" in row(failed).reason and row(failed).reason.endswith("has no answer to are left out")
 
 
 def test_a_current_model_that_answers_nothing_is_none() -> None:
@@ -235,6 +237,13 @@ def test_a_class_that_only_one_model_predicts_counts_as_wrong_elsewhere() -> Non
         (Sample(CARS, OLD), "mpg", [MAE], {"segments": ["maker"]}, "has no column 'maker'"),
         (Sample(CARS, OLD), "mpg", [MAE], {"segments": ["mpg"]}, "mpg has 200 values"),
         (Sample(DIGITS, [0.93] * N), "digit", [Criterion("f1")], {}, "predicted scores like 0.93"),
+        (
+            Sample(DIGITS, [*DIGIT[:-1], "error"]),
+            "digit",
+            [Criterion("f1")],
+            {},
+            "row 200: the candidate predicted 'error', and the others are numbers",
+        ),
         (
             Sample(pd.DataFrame({"y": np.arange(2000)}), np.arange(2000)),
             "y",

@@ -29,6 +29,21 @@ def test_text_is_a_table_with_verdict_and_reason() -> None:
     assert lines[-1] == "mae 2.414 -> 2.105"
 
 
+def test_what_was_left_out_is_told_once_beside_the_table() -> None:
+    note = "3 rows that the current model has no answer to are left out"
+    rows = (
+        replace(ROW, reason=note),
+        replace(ROW, metric="rmse", reason=note),
+        replace(ROW, metric="r2", verdict="fail"),
+    )
+    found = replace(EVALUATION, rows=rows)
+    assert quality.as_text(found).splitlines()[-2:] == ["mae 2.414 -> 2.105", f"note: held-out: {note}"]
+    assert markdown(found).splitlines()[-2:] == ["", f"Note: held-out: {note}."]
+    assert "note" not in quality.as_text(EVALUATION) and "Note" not in markdown(EVALUATION)
+    nasty = markdown(replace(EVALUATION, rows=(replace(ROW, reason=NASTY),)))
+    assert "<script" not in nasty and "@team" not in nasty and "`y`" not in nasty
+
+
 def test_a_terminal_is_sent_no_control_characters() -> None:
     found = replace(EVALUATION, version=NASTY, reason=NASTY, rows=(replace(ROW, group=NASTY),))
     assert all(each.isprintable() for each in quality.as_text(found).split("\n"))

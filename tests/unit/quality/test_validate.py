@@ -153,3 +153,17 @@ def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("x: 1\n")
     assert modelpack(*words, cwd=tmp_path).code == 2
     assert modelpack("validate", "cars.csv", cwd=tmp_path).sentence.startswith("--checks: is missing")
+
+
+@pytest.mark.parametrize(("column", "says"), [("", True), ("- {name: x, type: text}", False), ("- {name: x}", True)])
+def test_a_text_among_numbers_is_named_and_not_compared_by_value(column: str, says: bool) -> None:
+    numbers = [n / 7 for n in range(200)]
+    now, before = (pandas.DataFrame({"x": each}) for each in ([*map(str, numbers[:-1]), "n/a"], numbers))
+    checks = (
+        f"apiVersion: modelpack.dev/v1\nkind: DataChecks\nextra: true\ndrift: {{stops: false}}\ncolumns:\n{column}\n"
+    )
+    found = validate(now, checks.encode(), "data.yaml", before)
+    assert found.passed is not says
+    if says:
+        assert "1 not: 'n/a' in row 200" in found.reason and "type: text" in found.reason
+    assert validate(pandas.DataFrame({"x": numbers}), checks.encode(), "data.yaml", now).passed

@@ -62,12 +62,16 @@ V1, V2, V3 = (candidate(f"v{number}") for number in (1, 2, 3))
         (State((image("v1"), f"reg.local/mpg:v2@{digest('other')}"), (V1, V2)), "", "Git names v2, the newest"),
         # held against another model than the one that is named now
         (State((image("v2"),), (V1, V2, V3)), "", "v3 was held against v1, and Git names v2 now"),
-        (State((image("v2"),), (V1, candidate("v3", True, ""))), "", "v3 was held against no model, and Git names v2"),
+        (State((image("v2"),), (V2, candidate("v3", True, ""))), "", "v3 was held against no model, and Git names v2"),
         (State((image("v1"),), (V1, candidate("v2", True, ""))), "", "v2 was held against no model, and Git names v1"),
         (State((image("v0"),), (candidate("v2", True, ""),)), "v2", "v2 passed"),  # v0 is no model container
         (State((image("v0"),), (candidate("v2", True, "v0"),)), "v2", "v2 passed"),
         (State((image("v2"),), (V1, candidate("v2", model="v1"), V3)), "v3", "v3 passed"),  # another tag of the same
-        (State((image("v2"),), (V2, candidate("v3", model="v2"))), "v3", "v3 passed"),  # the named model itself
+        (State((image("v2"),), (V2, candidate("v3", model="v2"))), "", "v3 passed, and is the same model as v2, which"),
+        (State((image("v1"),), (V1, V2, candidate("v3", model="v1"))), "", "v3 passed, and is the same model as v1"),
+        (State((image("v1"),), (V1, candidate("v3", model="v1"), candidate("v4"))), "v4", "v4 passed"),
+        (State((image("v1"), image("v0")), (V1, candidate("v3", model="v1"))), "v3", "v3 passed"),  # v0 is another
+        (State((f"reg.local/mpg:v1@{digest('other')}",), (V1, candidate("v3", model="v1"))), "v3", "v3 passed"),
         (State((image("v2"), image("v1")), (V1, V2)), "v2", "v2 passed, Git names v2 and v1"),  # bumped half-way
         (State((image("v2"),), (V1, V2, V3, candidate("v4", True, "v2"))), "v4", "v4 passed, Git names v2"),
         (State((image("v2"),), (V1, V2, candidate("v3", True, "v2"), candidate("v4"))), "v3", "v4 was held against v1"),
@@ -90,7 +94,7 @@ def test_what_is_proposed(state: State, proposed: str, words: str) -> None:
         (State((image("v2"),), (V1, V2, V3), (rejected("v3"),)), None),
         (State((image("v2"),), (V1, V2, V3), left=(image("v3"),)), None),
         (State((image("v2"),), (V1, V2, V3, candidate("v4"))), Outdated("v4", "v1", image("v2"))),
-        (State((image("v2"),), (V1, V2, candidate("v3", True, "v2"), candidate("v4"))), Outdated("v4", "v1", image("v2"))),
+        (State((image("v2"),), (V2, candidate("v3", True, "v2"), candidate("v4"))), Outdated("v4", "v1", image("v2"))),
         (State((image("v2"),), (V1, V2, V3), unseen=True), None),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"not a database, but long enough to look like one" * 100)
     with pytest.raises(IntegrityError, match="is broken: file is not a database; move it away"):
         Memory(tmp_path)
+
+
+@pytest.mark.parametrize("run", ["{}", "[]", "x", '{"parameters": 1}', "[" * 100_000])
+def test_a_row_that_is_no_run_is_one_sentence(tmp_path: Path, run: str) -> None:
+    Memory(tmp_path).__exit__()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        columns = "id, subject, cause, run, training, state"
+        database.execute(f"INSERT INTO runs ({columns}) VALUES ('a', 's', 'c', ?, x'00', 'pending')", (run,))
+    database.close()
+    with Memory(tmp_path) as memory, pytest.raises(IntegrityError, match="holds what is no run"):
+        memory.runs("s")
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

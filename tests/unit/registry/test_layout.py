@@ -204,3 +204,37 @@ def test_a_folder_that_is_not_ours_to_read(layout: LayoutRepository) -> None:
     finally:
         os.seteuid(user)
         layout.path.chmod(0o755)
+
+
+def test_an_index_that_lies_untouched_is_read_once_and_a_change_is_seen(layout: LayoutRepository) -> None:
+    push(artifact(), layout, "v1")
+    index = layout.path / "index.json"
+    os.utime(index, (1e9, 1e9))
+    assert "v1" in layout.tags()
+    before = index.read_bytes()
+    index.write_bytes(before.replace(b'"v1"', b'"v2"'))
+    os.utime(index, (1e9, 1e9))
+    assert "v1" in layout.tags()  # nothing tells it from what was read
+    os.utime(index, (1e9, 1e9 + 1))
+    assert "v2" in layout.tags()
+
+
+def test_a_young_index_is_read_again_because_two_changes_may_have_one_time(layout: LayoutRepository) -> None:
+    push(artifact(), layout, "v1")
+    index = layout.path / "index.json"
+    stat = index.stat()
+    assert "v1" in layout.tags()
+    index.write_bytes(index.read_bytes().replace(b'"v1"', b'"v2"'))
+    os.utime(index, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "v2" in layout.tags()
+
+
+def test_what_is_written_is_made_of_what_lies_there_now(layout: LayoutRepository) -> None:
+    push(artifact(), layout, "v1")
+    index = layout.path / "index.json"
+    os.utime(index, (1e9, 1e9))
+    layout.tags()
+    index.write_bytes(index.read_bytes().replace(b'"v1"', b'"v2"'))
+    os.utime(index, (1e9, 1e9))
+    push(artifact(), layout, "v3")
+    assert {"v2", "v3"} <= set(layout.tags()) and "v1" not in layout.tags()

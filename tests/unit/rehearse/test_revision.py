@@ -28,6 +28,16 @@ def test_a_revision_is_prepared_once_and_loaded_as_it_was(tmp_path: Path) -> Non
     assert shelf.unpacked == ["v1"]
 
 
+def test_what_kept_a_server_from_starting_may_be_mended_unless_it_serves(tmp_path: Path) -> None:
+    shelf, export = Shelf(), Shelf.export
+    broken = prepare(PLAN, serving.image("v1"), tmp_path, shelf.unpack, export)
+    (broken.source / "serve.py").write_text("broken")
+    for serves in (True, False):
+        again = prepare(PLAN, serving.image("v1"), tmp_path, shelf.unpack, export, serves=serves)
+        assert ((again.source / "serve.py").read_text() == "broken") is serves
+    assert shelf.unpacked == ["v1"]
+
+
 def test_another_image_under_the_same_template_is_pulled_anew(tmp_path: Path) -> None:
     shelf = Shelf()
     prepared(tmp_path, shelf)

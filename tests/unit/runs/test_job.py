@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
+from modelpack.resources import Resources
 from modelpack.runs.job import Job, manifest
 from modelpack.training.folder import compact
 from modelpack.training.run import Result, Seen, State, from_json
@@ -154,3 +155,17 @@ def test_the_manifest_is_restricted_and_tells_no_secret() -> None:
 def test_an_outcome_fits_a_termination_message() -> None:
     long = Seen(State.SUCCEEDED, '"ü' * 9000, 1.0, 2.0, Result(False, '"ü' * 9000, "r/x@sha256:" + "a" * 64))
     assert len(compact(long)) <= 2048
+
+
+def test_what_training_yaml_asks_of_a_node_is_in_the_pod() -> None:
+    asked = Resources(
+        {"cpu": "2"}, {"memory": "8Gi", "nvidia.com/gpu": "1"}, {"pool": "gpu"}, ({"key": "gpu", "operator": "Exists"},)
+    )
+    pod = manifest(run(), training("job", image="i", resources=asked))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "2"},
+        "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"},
+    }
+    assert pod["nodeSelector"] == {"pool": "gpu"} and pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    plain = manifest(run(), TRAINING)["spec"]["template"]["spec"]
+    assert plain["containers"][0]["resources"] == {} and not {"nodeSelector", "tolerations"} & set(plain)

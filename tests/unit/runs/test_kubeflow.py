@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelpack.errors import NotFoundError, RemoteError
+from modelpack.errors import NotFoundError, RefusedError, RemoteError
 from modelpack.runs.kubeflow import Kubeflow
+from modelpack.runs.remote import HOST, TOKEN
 from modelpack.training.run import State, from_json
 from tests.fakes.http import Server, serve
 from tests.fakes.kubeflow import FakeKubeflow
@@ -89,3 +90,28 @@ def test_a_server_that_fails(server: Server) -> None:
     server.answer = lambda request: (500, b'{"error": "down"}')
     with pytest.raises(RemoteError, match="500"):
         backend.look(run())
+
+
+def test_the_token_goes_to_its_host_alone(
+    kubeflow: FakeKubeflow, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    with pytest.raises(RefusedError, match="does not say for which host"):
+        Kubeflow.connect(server.url, "")
+    monkeypatch.setenv(HOST, server.url.removeprefix("http://"))
+    Kubeflow.connect(server.url, "").look(run())
+    assert "hush" in server.seen[-1].headers["authorization"]
+    monkeypatch.setenv(HOST, "kubeflow.example.com")
+    Kubeflow.connect(server.url, "").look(run())
+    assert "hush" not in str(server.seen[-1].headers)
+
+
+def test_a_redirect_takes_the_token_nowhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    monkeypatch.setenv(HOST, server.url.removeprefix("http://"))
+    backend = Kubeflow.connect(server.url, "")
+    with serve(lambda request: (200, b"{}")) as other:
+        server.answer = lambda request: (307, b"")
+        server.headers["Location"] = f"{other.url}/runs"
+        backend.look(run())
+        assert other.seen and "hush" not in str(other.seen)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelpack.errors import InputError, RefusedError, RemoteError
-from modelpack.runs.remote import TOKEN, Remote
+from modelpack.runs.remote import HOST, TOKEN, Remote, token_for
 from modelpack.training.folder import seen_to_json
 from modelpack.training.run import Result, Seen, State, from_json
 from tests.fakes.http import Request, Server, serve
@@ -106,7 +106,7 @@ def test_nobody_there(url: str) -> None:
         Remote(url).start(run(), TRAINING)
 
 
-def test_the_token_goes_along_but_never_in_the_clear(
+def test_the_token_goes_to_its_host_alone_and_never_in_the_clear(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("default login me password mine\n")
@@ -114,10 +114,66 @@ def test_the_token_goes_along_but_never_in_the_clear(
     Remote(f"{server.url}/runs").start(run(), TRAINING)
     assert "Authorization" not in server.seen[-1].headers  # a login for others is not this service's
     monkeypatch.setenv(TOKEN, "hush")
+    with pytest.raises(RefusedError, match=f"does not say for which host it is; set .{HOST} to that host"):
+        Remote(f"{server.url}/runs").start(run(), TRAINING)
+    monkeypatch.setenv(HOST, server.url.removeprefix("http://"))
     Remote(f"{server.url}/runs").start(run(), TRAINING)
     assert server.seen[-1].headers["Authorization"] == "Bearer hush"
-    with pytest.raises(InputError, match="is no address"):
-        Remote("https://[::1/runs").start(run(), TRAINING)
-    with pytest.raises(RefusedError, match="in the clear") as caught:
-        Remote("http://runs.example.com").start(run(), TRAINING)
+    monkeypatch.setenv(HOST, "runs.example.com")
+    Remote(f"{server.url}/runs").start(run(), TRAINING)
+    assert "Authorization" not in server.seen[-1].headers
+
+
+def test_a_redirect_takes_the_token_nowhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    monkeypatch.setenv(HOST, server.url.removeprefix("http://"))
+    with serve(lambda request: (200, b"{}")) as other:
+        server.answer = lambda request: (307, b"")
+        server.headers["Location"] = f"{other.url}/runs"
+        with pytest.raises(RemoteError, match="answered 307"):
+            Remote(f"{server.url}/runs").start(run(), TRAINING)
+        assert other.seen == [] and len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "sent"),
+    [
+        ("runs.example.com", "https://runs.example.com/api", True),
+        ("Runs.Example.com", "https://RUNS.example.com:443/api", True),
+        ("runs.example.com:8443", "https://runs.example.com:8443", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", True),
+        ("runs.example.com", "https://runs.example.com:8443", False),
+        ("runs.example.com:8443", "https://runs.example.com", False),
+        ("runs.example.com", "https://runs.example.com.evil.example", False),
+        ("runs.example.com", "https://evil.example/?runs.example.com", False),
+        ("runs.example.com", "https://runs.example.com@evil.example", False),
+        ("runs.example.com", "https://evil.example\\@runs.example.com", False),  # where parsers disagree
+        ("runs.example.com", "https://evil.example#@runs.example.com", False),
+        ("runs.example.com", "https://runs.example\t.com", False),
+        ("runs.example.com", "https://me:mine@runs.example.com", False),
+        ("[::1]:80", "http://[::1]/", True),
+    ],
+)
+def test_whom_the_token_is_for(monkeypatch: pytest.MonkeyPatch, host: str, url: str, sent: bool) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    monkeypatch.setenv(HOST, host)
+    assert token_for(url) == ("hush" if sent else "")
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "error", "words"),
+    [
+        ("runs.example.com", "http://runs.example.com", RefusedError, "in the clear"),
+        ("runs.example.com", "https://[::1/runs", InputError, "is no address"),
+        ("runs.example.com", "https://runs.example.com:999999", InputError, "is no address"),
+        ("https://runs.example.com/", "https://runs.example.com", InputError, "is not a host"),
+    ],
+)
+def test_what_no_token_is_sent_to(
+    monkeypatch: pytest.MonkeyPatch, host: str, url: str, error: type[Exception], words: str
+) -> None:
+    monkeypatch.setenv(TOKEN, "hush")
+    monkeypatch.setenv(HOST, host)
+    with pytest.raises(error, match=words) as caught:
+        Remote(url).start(run(), TRAINING)
     assert "hush" not in str(caught.value)

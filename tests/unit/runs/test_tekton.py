@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from modelpack.runs.tekton import Tekton, manifest
+from modelpack.resources import Resources
+from modelpack.runs.tekton import ASKING, Tekton, manifest
 from modelpack.training.folder import compact
 from modelpack.training.run import Result, Seen, State, from_json
 from tests.fakes.kubernetes import FakeKubernetes
@@ -115,3 +118,17 @@ def test_the_manifest_names_pipeline_image_and_run() -> None:
     assert params["image"] == "registry.example.com/train:1" and "$" not in params["run"]
     assert from_json(json.loads(params["run"])).parameters["note"] == "$(params.run)"
     assert value["spec"]["timeouts"] == {"pipeline": "60s"}
+
+
+def test_what_training_yaml_asks_of_a_node_is_for_the_tasks_that_train_and_answer() -> None:
+    asked = Resources({"cpu": "2"}, {"memory": "8Gi"}, {"pool": "gpu"})
+    spec = manifest(run(), training("tekton", pipeline="line", resources=asked))["spec"]
+    wanted = {"requests": {"cpu": "2"}, "limits": {"memory": "8Gi"}}
+    assert spec["taskRunSpecs"] == [{"pipelineTaskName": each, "computeResources": wanted} for each in ASKING]
+    assert spec["taskRunTemplate"]["podTemplate"]["nodeSelector"] == {"pool": "gpu"}
+    assert "taskRunSpecs" not in manifest(run(), training("tekton", pipeline="line"))["spec"]
+
+
+def test_the_tasks_that_ask_are_those_of_the_pipeline_that_is_there() -> None:
+    pipeline = yaml.safe_load((Path(__file__).parents[3] / "manifests/tekton/pipeline.yaml").read_text())
+    assert set(ASKING) <= {each["name"] for each in pipeline["spec"]["tasks"]}

@@ -9,7 +9,7 @@ import pytest
 
 from modelpack.errors import NotFoundError
 from modelpack.training.definition import parse
-from modelpack.training.identity import code_version, next_version
+from modelpack.training.identity import code_version, next_version, rules_version
 from tests.fakes import training
 
 FOLDER = training.FOLDER
@@ -65,6 +65,35 @@ def test_a_notebook_is_code_and_must_be_there() -> None:
 def test_what_trains_is_code_and_what_it_must_pass_is_not() -> None:
     assert version() != version(training.TRAINING.replace("slope: 2.0", "slope: 2.5"))
     assert version() == version(training.TRAINING.replace("limit: 0.5", "limit: 0.4"))
+
+
+RULES = training.TRAINING.replace("key: [x]}", "key: [x], checks: data.yaml}").replace("-c, ", "-m, tests, ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path", "counts"),
+    [
+        ("limit: 0.5", "limit: 0.6", "", True),
+        ("margin: 0.05", "margin: 0.06", "", True),
+        ("key: [x]", "key: [x], heldout: 0.3", "", True),
+        ("sys.exit(0)", "sys.exit(1)", "", True),
+        ("", "", "data.yaml", True),
+        ("", "", "tests/test_x.py", True),
+        ("", "", "fit.py", False),
+        ("", "", "points.csv", False),
+        ("slope: 2.0", "slope: 2.5", "", False),
+        ("timeout: 60s", "timeout: 90s", "", False),
+    ],
+)
+def test_rules_are_what_a_run_is_held_against(before: str, after: str, path: str, counts: bool) -> None:
+    assert before in RULES
+    files = {f"{FOLDER}/{each}": each for each in ("data.yaml", "tests/test_x.py", "fit.py", "points.csv")}
+    texts, trees = (RULES, RULES.replace(before, after)), (files, {**files, f"{FOLDER}/{path}": "changed"})
+    found = [
+        rules_version(parse(text.encode(), "training.yaml"), FOLDER, Tree(tree))
+        for text, tree in zip(texts, trees, strict=True)
+    ]
+    assert (found[0] != found[1]) is counts
 
 
 def test_a_file_that_moves_is_another() -> None:

@@ -13,6 +13,7 @@ import pytest
 from modelpack import fetch, lineage
 from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
 from modelpack.gitops import open_repository
+from modelpack.lineage.records import EVALUATION
 from modelpack.reference import Reference
 from modelpack.registry import Via
 from modelpack.registry import open_repository as open_images
@@ -286,6 +287,9 @@ def test_broken_off_anywhere_packaging_comes_to_one_image_and_one_record(
     records = repository.referrers(image.digest)
     kinds = [each.artifact_type for each in records]
     assert len(kinds) == len(set(kinds)) == 2, kinds
+    put = [each.rpartition("/")[2] for each in server.manifests]
+    last = max(records, key=lambda each: put.index(each.digest))
+    assert last.artifact_type == EVALUATION, "with it the version may be deployed: what it came from has to be there"
     names = {each.rpartition("/")[2] for each in server.manifests}
     assert {each for each in names if not each.startswith("sha256")} == {"v1", "v1-modelpack"}
 
