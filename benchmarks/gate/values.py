@@ -95,6 +95,9 @@ def _slower(q: float, rollouts: int, factor: float, drift: float) -> float:
                 times = np.sort(rng.lognormal(0.0, 0.7, number) * scale * slower)
                 rows[role].append(np.searchsorted(times, EDGES, side="right").astype(float))
             one, other = quantile.sides(np.array(rows[0]), np.array(rows[1]))
+            below = [float(np.interp(q, each, np.arange(len(EDGES)))) for each, _ in (one, other)]
+            if below[0] <= below[1]:
+                continue  # the estimate is no higher, and so neither is its lower bound
             if quantile.least(one, other, EDGES, q, alpha=ALPHA, min_sample=500) > 0:
                 found += 1
                 break
@@ -105,7 +108,8 @@ def distributions(rollouts: int) -> None:
     header("Distributions over 10 bins, 48 slices of 100 answers, limit 0: rejected at any look")
     row("statistic", "as good", "inputs drift", "shift 0.1 sd", "shift 0.25 sd", "requests")
     edges = np.linspace(-2, 2, 9)
-    for statistic in distribution.STATISTICS:
+    # chance is asked by the same test for all but ks
+    for name, statistic in (("psi, jensen-shannon, chi-square", "psi"), ("ks", "ks")):
         cells = []
         exposed: list[float] = []
         for shift, drift in ((0.0, 0.0), (0.0, 1.0), (0.1, 0.0), (0.25, 0.0)):
@@ -128,7 +132,7 @@ def distributions(rollouts: int) -> None:
                 if seen.rejected:
                     exposed.append(seen.sample)
             cells.append(percent(found / number))
-        row(statistic, *cells, f"{np.mean(exposed):.0f}")
+        row(name, *cells, f"{np.mean(exposed):.0f}")
 
 
 TABLES = (means, quantiles, distributions)

@@ -110,7 +110,7 @@ class Feedback:
                 id=row.id,
                 role=roles[row.version],
                 value=json.loads(row.value),
-                t=(row.t - since) / horizon,
+                t=(row._mapping["t"] - since) / horizon,
                 truth=None if row.truth is None else json.loads(row.truth),
                 segment=row.segment,
             )

@@ -75,7 +75,7 @@ class Measurements:
         )  # fmt: skip
         with self._store.transaction() as connection:
             rows = connection.execute(query.order_by(_values.c.id.desc()).limit(VALUES)).all()
-        return tuple((row.t, row.value) for row in reversed(rows))
+        return tuple((t, value) for t, value in reversed(rows))
 
     def add_values(self, rollout_id: str, values: Mapping[str, float], now: float) -> None:
         with self._store.transaction() as connection:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from modelpack.gate.checks import Check
 from modelpack.gate.config import GateConfig
 from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Approval, Call, Rollout
@@ -106,13 +107,17 @@ class CheckView(BaseModel):
     name: str
     type: str = Field(description="as gate.yaml names it: golden, proportion, latency, …")
     statistic: str = Field(description="what is estimated: a golden set's metric, a share, a quantile")
+    measures: str = Field(description="the same in words")
+    share: bool = Field(description="whether its numbers are shares from 0 to 1")
+    better: Literal["lower", "higher"]
+    counts: str = Field(description="what n counts: requests, examples, predictions")
     unit: str
     verdict: Verdict
     reason: str
     estimate: float | None = Field(description="canary minus primary: a share, or in the metric's unit")
     low: float | None
     high: float | None
-    n: int = Field(description="canary requests, or golden examples")
+    n: int = Field(description="how many of the canary's")
     n_primary: int = Field(0, description="primary requests, or golden examples")
     limit: float | None = Field(description="an absolute bound, as a golden set's floor or a latency's threshold")
     margin: float | None = Field(description="how much worse than the primary the canary may be")
@@ -197,6 +202,11 @@ class Settled(BaseModel):
     settled_note: str
 
 
+def described(check: Check) -> dict[str, Any]:
+    """A check as gate.yaml has it."""
+    return {"better": "lower", "counts": "requests", **check.description()}
+
+
 def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str, Any]:
     """A rollout as JSON values; `whole` adds what grows with time."""
     config: GateConfig = gate.config(rollout.id)
@@ -215,7 +225,7 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
         more: dict[str, Any] = {"history": store.history(rollout.id, check.name)} if whole else {}
         if found and whole:
             more |= {key: [vars(each) for each in getattr(found, key)] for key in ("parts", "bins")}
-        checks.append({"name": check.name, "type": check.type, **check.description(), **blank, **seen, **more})
+        checks.append({"name": check.name, "type": check.type, **described(check), **blank, **seen, **more})
         golden += found.worst if found and whole else ()
     skipped = ("decision", "digest", "bound", "traffic_started")
     values = {key: value for key, value in vars(rollout).items() if key not in skipped}

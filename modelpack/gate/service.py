@@ -21,7 +21,18 @@ from modelpack.gate.feedback_api import routes
 from modelpack.gate.refusals import add_refusals
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
 from modelpack.gate.rollouts import Call
-from modelpack.gate.schema import ApprovalBody, Approved, Note, RolloutList, RolloutView, Settled, State, Webhook, view
+from modelpack.gate.schema import (
+    ApprovalBody,
+    Approved,
+    Note,
+    RolloutList,
+    RolloutView,
+    Settled,
+    State,
+    Webhook,
+    described,
+    view,
+)
 from modelpack.gate.store import Store
 from modelpack.gate.verdict import PASSES
 
@@ -98,7 +109,7 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         except InputError as error:
             raise HTTPException(422, str(error)) from error
         checks = [
-            {"name": each.name, "type": each.type, **each.description(), "alpha": config.alpha_of(each)}
+            {"name": each.name, "type": each.type, **described(each), "alpha": config.alpha_of(each)}
             for each in config.checks
         ]
         return {"model": config.name, "horizon": config.horizon, "alpha": config.alpha, "checks": checks}

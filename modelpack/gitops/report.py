@@ -42,7 +42,6 @@ _RESULTS = (
     "held",
     "timed out",
 )
-_SHARES = ("errors", "slower-than", "accuracy")  # 0 to 1, written in percent; their differences in points
 
 
 def parse(data: bytes, name: str) -> Mapping[str, Any]:
@@ -134,19 +133,11 @@ def _ending(rollout: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> str:
 
 
 def _row(check: Mapping[str, Any]) -> str:
-    statistic, limit = _string(check, "statistic"), check.get("limit")
-    share = statistic in _SHARES
+    share = check.get("share") is True  # 0 to 1, written in percent; their differences in points
     unit = " %" if share else f" {plain(_string(check, 'unit'), 20)}".rstrip()
-    what = {
-        "errors": "share of answers with an error",
-        "slower-than": f"share of answers slower than {_number(limit)} {plain(_string(check, 'unit'), 20)}".rstrip(),
-        "accuracy": "share of right answers",
-        "mae": "mean absolute error",
-        "rmse": "root mean squared error",
-    }.get(statistic) or plain(statistic, 100)
     cells = (
         plain(_string(check, "name"), 100),
-        what,
+        plain(_string(check, "measures"), 100),
         _value(check.get("canary"), share, unit),
         _value(check.get("primary"), share, unit),
         _difference(check, share, unit),
@@ -161,8 +152,8 @@ def _sample(check: Mapping[str, Any]) -> str:
     n, needed = _known(check.get("n")), _known(check.get("min_sample"))
     if n is None:
         return _NONE
-    words = "examples" if _string(check, "type") == "golden" else "requests"
-    return f"{n:.0f}{f' of {needed:.0f}' if needed is not None and n < needed else ''} {words}"[:60]
+    words = plain(_string(check, "counts"), 30)
+    return f"{n:.0f}{f' of {needed:.0f}' if needed is not None and n < needed else ''} {words}".rstrip()[:80]
 
 
 def _difference(check: Mapping[str, Any], share: bool, unit: str) -> str:

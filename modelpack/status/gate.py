@@ -102,7 +102,7 @@ def _check(value: dict[str, Any]) -> Check:
         type=_text(value, "type"),
         verdict=_text(value, "verdict"),
         reason=_text(value, "reason"),
-        statistic=_text(value, "statistic"),
+        share=value.get("share") is True,
         unit=_text(value, "unit"),
         estimate=_number(value, "estimate"),
         low=_number(value, "low"),

@@ -14,7 +14,6 @@ from modelpack.text import blanked
 WIDTH = 80
 _LABEL = 9
 _COLUMNS = (28, 16, 4, 20, 9)  # the widest that a table's columns get
-_SHARES = ("errors", "slower-than", "accuracy")  # statistics whose numbers are shares, shown in points
 
 
 def render(view: View, zone: tzinfo | None = None) -> str:
@@ -146,7 +145,7 @@ def _numbers(check: Check) -> str:
     """The estimate with its interval, with the decimals that the interval's width deserves."""
     if check.estimate is None:
         return ""
-    factor, unit = (100, " points") if check.statistic in _SHARES else (1, f" {plain(check.unit)}".rstrip())
+    factor, unit = (100, " points") if check.share else (1, f" {plain(check.unit)}".rstrip())
     text = f"{factor * check.estimate:+.3g}{unit}"
     if check.low is not None and check.high is not None:
         text += f" ({factor * check.low:+.3g} to {factor * check.high:+.3g})"

@@ -45,7 +45,7 @@ class Check:
     type: str
     verdict: str
     reason: str
-    statistic: str = ""
+    share: bool = False
     unit: str = ""
     estimate: float | None = None
     low: float | None = None

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from modelpack.gate.checks import Need
 from modelpack.gate.measurements import Measurements
 from modelpack.gate.store import Store
+
+
+@dataclass(frozen=True)
+class Reads:
+    """As much of a check as the meter asks for."""
+
+    name: str
+    needs: tuple[Need, ...]
 
 
 def counted(store: Store, rollout: str, name: str = "errors") -> list[tuple[float, float, float]]:

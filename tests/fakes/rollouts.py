@@ -41,7 +41,11 @@ def _comparison(started: float, seconds: int, canary: float, primary: float, rat
             {**point, "n": int(sample), "verdict": "reject" if low > margin else "accept" if accept else "undecided"}
         )
     result = {
-        "type": "comparison",
+        "type": "proportion",
+        "better": "lower",
+        "counts": "requests",
+        "share": True,
+        "alpha": 0.0167,
         "unit": "",
         "limit": None,
         "verdict": "pending",
@@ -69,14 +73,22 @@ def _comparison(started: float, seconds: int, canary: float, primary: float, rat
 
 
 def _errors(started: float, seconds: int, canary: float = 0.004, **check: Any) -> Rollout:
-    fixed = {"name": "errors", "statistic": "errors", "margin": 0.06, "min_sample": 300}
+    fixed = {
+        "name": "errors",
+        "statistic": "errors",
+        "measures": "share of bad requests",
+        "margin": 0.06,
+        "min_sample": 300,
+    }
     return _comparison(started, seconds, canary, 0.003, **{**fixed, **check})
 
 
 def _latency(started: float, seconds: int, **check: Any) -> Rollout:
     fixed = {
         "name": "latency",
+        "type": "latency",
         "statistic": "slower-than",
+        "measures": "share of answers slower than 100 ms",
         "limit": 100,
         "unit": "ms",
         "margin": 0.08,
@@ -96,7 +108,9 @@ def _golden(started: float, canary: float, primary: float, done: bool = True) ->
         "reject": f"{seen}, the floor is 3 mpg",
     }
     return {
-        "name": "golden", "type": "golden", "statistic": "mae", "unit": "mpg", "limit": 3.0, "margin": 0.3,
+        "name": "golden", "type": "golden", "statistic": "mae", "unit": "mpg", "share": False, "counts": "examples",
+        "measures": "mean absolute error on the golden set", "better": "lower", "alpha": 0.0167,
+        "limit": 3.0, "margin": 0.3,
         "min_sample": 79, "verdict": verdict, "n": 79 if done else 0, **(estimate if done else dict.fromkeys(estimate)),
         "canary": canary if done else None, "primary": primary if done else None, "history": [point] if done else [],
         "reason": reasons[verdict],

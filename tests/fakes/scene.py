@@ -38,7 +38,8 @@ SEEN = Observed(
 def rollout(**changes: Any) -> dict[str, Any]:
     """A rollout of v2 as the gate's API gives it."""
     check = {
-        "name": "errors", "type": "comparison", "statistic": "errors", "unit": "", "verdict": "undecided",
+        "name": "errors", "type": "proportion", "statistic": "errors", "share": True,
+        "unit": "", "verdict": "undecided",
         "reason": "312 of at least 500 canary requests seen", "estimate": -0.00136, "low": -0.0075, "high": 0.0048,
         "n": 312, "n_primary": 2808,
     }  # fmt: skip

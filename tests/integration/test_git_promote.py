@@ -33,7 +33,8 @@ images:
   digest: @DIGEST@
 """
 CHECK = {
-    "name": "golden", "type": "golden", "statistic": "mae", "unit": "mpg", "verdict": "accept", "reason": "as good",
+    "name": "golden", "type": "golden", "statistic": "mae", "measures": "mean absolute error on the golden set",
+    "counts": "examples", "unit": "mpg", "verdict": "accept", "reason": "as good",
     "estimate": -0.12, "low": -0.2, "high": 0.01, "n": 80, "n_primary": 80, "canary": 1.9, "primary": 2.02,
     "limit": 3.0, "margin": 0.3, "min_sample": 0,
 }  # fmt: skip

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelpack.errors import InputError, RemoteError
-from modelpack.gate.checks import Comparison
+from modelpack.gate.checks import Need
+from modelpack.gate.checks.check import HISTOGRAM
 from modelpack.gate.cluster import InCluster
 from modelpack.gate.engine import Gate
 from modelpack.gate.meter import Meter, Steady
@@ -20,6 +22,7 @@ from modelpack.gate.selectors import Selector
 from modelpack.gate.store import Store
 from modelpack.gate.target import Endpoint, Target
 from tests.fakes.cluster import CANARIES, FakeApi, canary, config_map, workload
+from tests.fakes.counted import Reads
 from tests.fakes.rehearsal import V1, V2
 from tests.integration.conftest import available
 from tests.integration.servers.prometheus import Exporter, exporter, prometheus
@@ -44,10 +47,10 @@ def selector(text: str) -> Selector:
     return Selector.parse(text, lambda problem: InputError("gate.yaml", problem))
 
 
-ERRORS = Comparison(
-    "errors", "errors", selector('rq{role="${role}"}'), selector('rq{role="${role}",code="5"}'), None, 0.02, 100, None
+ERRORS: Any = Reads(
+    "errors", (Need("total", selector('rq{role="${role}"}')), Need("bad", selector('rq{role="${role}",code="5"}')))
 )
-SLOW = Comparison("slow", "slower-than", selector('rt{role="${role}"}'), None, 100.0, 0.02, 100, None)
+SLOW: Any = Reads("slow", (Need("", selector('rt{role="${role}"}'), HISTOGRAM),))
 
 
 class Scene:
@@ -92,9 +95,10 @@ def test_every_request_of_a_steady_weight_is_counted_once(scene: Scene) -> None:
 
     def look() -> dict[tuple[str, int], tuple[float, ...]]:
         steady = Steady(step, 10.0 * step, ENDPOINT, ENDPOINT)
-        for name, strata in meter.measure(steady, time.time(), lambda: (time.time(), steady)).items():
-            for each in strata:
-                row = (each.canary_total, each.canary_bad, each.primary_total, each.primary_bad)
+        for name, gains in meter.measure(steady, time.time(), lambda: (time.time(), steady)).gains.items():
+            for each in gains:
+                cells = ("total", "bad") if name == "errors" else ("+Inf", "100")
+                row = tuple(arm.get(cell, 0.0) for arm in (each.canary, each.primary) for cell in cells)
                 counted[name, each.step] = tuple(
                     map(sum, zip(counted.get((name, each.step), (0,) * 4), row, strict=True))
                 )
@@ -116,9 +120,9 @@ def test_every_request_of_a_steady_weight_is_counted_once(scene: Scene) -> None:
         for bound, count in (("50", 30), ("100", 60), ("+Inf", 70)):
             each.add(f'rt_bucket{{role="canary",le="{bound}"}}', count)
     scene.scraped()
-    assert look() == {("errors", 1): (84, 4, 200, 0), ("slow", 1): (140, 20, 0, 0)}
+    assert look() == {("errors", 1): (84, 4, 200, 0), ("slow", 1): (140, 120, 0, 0)}
     scene.scraped()
-    assert look() == {("errors", 1): (84, 4, 200, 0), ("slow", 1): (140, 20, 0, 0)}
+    assert look() == {("errors", 1): (84, 4, 200, 0), ("slow", 1): (140, 120, 0, 0)}
     one.restart()
     one.add('rq{role="canary",code="2"}', 7)
     other.add('rq{role="canary",code="2"}', 3)
@@ -141,6 +145,21 @@ def test_a_query_that_prometheus_refuses_says_why(scene: Scene) -> None:
     source = Prometheus(scene.url, [Selector("odd-name")])
     with pytest.raises(RemoteError, match=r"refused the query odd-name.*parse error"):
         source.samples(Selector("odd-name"), "canary", 0, 10)
+
+
+def test_a_query_gives_one_number_or_says_why_not(scene: Scene) -> None:
+    source = Prometheus(scene.url, [])
+    for each in scene.envoys:
+        each.add('rq{role="canary",code="2"}', 21)
+    scene.scraped()
+    now = time.time()
+    asked = ("sum(rq)", "scalar(vector(2))", "sum(nothing)", "sum(rq) / 0 * 0")
+    assert [source.query(each, now) for each in asked] == [42, 2, None, None]
+    for text, problem in (("rq", "gives 2 numbers"), ("rq[5m]", "gives a matrix")):
+        with pytest.raises(InputError, match=problem):
+            source.query(text, now)
+    with pytest.raises(RemoteError, match="refused the query"):
+        source.query("sum(", now)
 
 
 def test_labels_are_written_as_promql_reads_them(scene: Scene) -> None:

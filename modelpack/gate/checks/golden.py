@@ -95,6 +95,8 @@ class Golden:
             "measures": f"{self.metric.words} on the golden set",
             "unit": self.unit,
             "share": self.metric.is_share,
+            "better": "lower" if self.metric.lower_is_better else "higher",
+            "counts": "examples",
             "limit": self.floor,
             "margin": self.margin,
             "min_sample": len(self.examples),

@@ -62,6 +62,8 @@ class Labels:
         return {
             **measures,
             "share": self.metric == "accuracy",
+            "better": "higher" if self.metric == "accuracy" else "lower",
+            "counts": "labels",
             "unit": self.unit,
             "limit": None,
             **self.terms.description(),

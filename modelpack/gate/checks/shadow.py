@@ -65,6 +65,7 @@ class Shadow:
             "statistic": self.statistic,
             "measures": measures if self._shares else "canary minus primary, mean over mirrored requests",
             "share": self._shares,
+            "counts": "mirrored requests",
             "unit": self.unit,
             "limit": self.tolerance if self._shares else None,
             **self.terms.description(),

@@ -63,10 +63,11 @@
         say(margin, allowed);
         meter.max = Math.max(1, next.min_sample || 1);
         meter.value = Math.min(next.n || 0, meter.max);
-        meter.setAttribute("aria-label", "canary requests, of the least it needs to accept");
+        const counted = `canary ${next.counts || "requests"}`;
+        meter.setAttribute("aria-label", `${counted}, of the least it needs to accept`);
         say(sample, known(next.min_sample)
-          ? `${count(next.n || 0)} canary requests, at least ${count(next.min_sample)} needed to accept`
-          : `${count(next.n || 0)} canary requests`);
+          ? `${count(next.n || 0)} ${counted}, at least ${count(next.min_sample)} needed to accept`
+          : `${count(next.n || 0)} ${counted}`);
         const history = (next.history || []).filter((point) => known(point.estimate))
           .map((point) => ({ ...point, t: point.t - rollout.started }));
         plot.hidden = !history.length;

@@ -62,11 +62,11 @@
     if (rollout.verdict === "reject") return "Flagger to roll it back";
     if (rollout.verdict === "hold") return rollout.final ? "a person: this hold does not end by itself" : "data, or a person";
     const open = (rollout.checks || []).filter((check) => check.verdict === rollout.verdict);
-    if (rollout.verdict === "pending") { // comparisons only begin with the traffic
-      return `${open.filter((check) => check.type !== "comparison").map((check) => check.name).join(", ") || "the checks"}, before any traffic`;
+    if (rollout.verdict === "pending") {
+      return `${open.map((check) => check.name).join(", ") || "the checks"}, before any traffic`;
     }
     return open.map((check) => known(check.n) && known(check.min_sample) && check.n < check.min_sample
-      ? `${check.name}: ${count(check.min_sample - check.n)} more requests`
+      ? `${check.name}: ${count(check.min_sample - check.n)} more ${check.counts || "requests"}`
       : `${check.name}: a narrower interval`).join("; ") || "Flagger's next look";
   }
 
@@ -82,25 +82,16 @@
     return { share: rollout.weight, canary: `canary ${now}`, primary: `primary ${before}` };
   }
 
-  const STATISTICS = {
-    errors: { share: true, text: () => "share of answers with an error" },
-    "slower-than": { share: true, text: (bound) => `share of answers slower than ${bound}` },
-    mae: { text: () => "mean absolute error on the golden set" },
-    rmse: { text: () => "root mean squared error on the golden set" },
-    accuracy: { share: true, better: "high", text: () => "share of right answers on the golden set" },
-  };
-
   // What a check measures and how its numbers are written. Shares are shown in percent, their differences in points,
   // which are percentage points.
   function measure(check) {
-    const entry = STATISTICS[check.statistic] || { text: () => String(check.statistic) };
-    const factor = entry.share ? 100 : 1;
-    const unit = entry.share ? " %" : check.unit ? ` ${check.unit}` : "";
+    const factor = check.share ? 100 : 1;
+    const unit = check.share ? " %" : check.unit ? ` ${check.unit}` : "";
     return {
       factor,
-      higherIsBetter: entry.better === "high",
-      text: entry.text(`${plain(check.limit)} ${check.unit || ""}`.trim()),
-      points: entry.share ? " points" : unit,
+      higherIsBetter: check.better === "higher",
+      text: String(check.measures || check.statistic),
+      points: check.share ? " points" : unit,
       value: (value) => (known(value) ? `${plain(value * factor)}${unit}` : NONE),
       // [estimate, interval] of a difference, with the decimals that the interval's width deserves
       difference({ estimate, low, high }) {
@@ -108,7 +99,7 @@
         const sure = known(low) && known(high), size = Math.max(sure ? high - low : 0, Math.abs(estimate) / 10);
         const digits = Math.max(1, decimals(size * factor));
         const text = (value) => signed(value * factor, digits);
-        return [text(estimate) + (entry.share ? " points" : unit), sure ? `${text(low)} to ${text(high)}` : ""];
+        return [text(estimate) + (check.share ? " points" : unit), sure ? `${text(low)} to ${text(high)}` : ""];
       },
     };
   }

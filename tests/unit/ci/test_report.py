@@ -16,8 +16,10 @@ from modelpack.gitops.report import LONGEST, markdown, model_of, parse, plain, t
 DIGEST = "@sha256:" + "0" * 64
 ERRORS: dict[str, Any] = {
     "name": "errors",
-    "type": "comparison",
-    "statistic": "errors",
+    "type": "proportion",
+    "measures": "share of bad requests",
+    "share": True,
+    "counts": "requests",
     "unit": "",
     "verdict": "reject",
     "estimate": 0.2219,
@@ -32,7 +34,9 @@ ERRORS: dict[str, Any] = {
 GOLDEN = ERRORS | {
     "name": "golden",
     "type": "golden",
-    "statistic": "mae",
+    "measures": "mean absolute error on the golden set",
+    "share": False,
+    "counts": "examples",
     "verdict": "accept",
     "estimate": -0.741,
     "low": -1.2,
@@ -43,7 +47,7 @@ GOLDEN = ERRORS | {
     "primary": 2.623,
     "limit": 3.0,
 }
-SLOW = ERRORS | {"name": "latency", "statistic": "slower-than", "unit": "ms", "limit": 100.0, "verdict": "undecided"}
+SLOW = ERRORS | {"name": "latency", "measures": "share of answers slower than 100 ms", "verdict": "undecided"}
 ROLLOUT: dict[str, Any] = {
     "model": "mpg",
     "image": f"registry.example.com/models/mpg:v4{DIGEST}",
@@ -73,8 +77,9 @@ def test_a_rehearsals_report_as_people_read_it() -> None:
         "",
         "| Check | What | Canary | Primary | Difference | Of | Verdict |",
         "|:--|:--|--:|--:|--:|--:|:--|",
-        "| golden | mean absolute error | 1.88 | 2.62 | −0.74 (−1.20 to −0.30) | 40 examples | ✅ accepted |",
-        "| errors | share of answers with an error "
+        "| golden | mean absolute error on the golden set "
+        "| 1.88 | 2.62 | −0.74 (−1.20 to −0.30) | 40 examples | ✅ accepted |",
+        "| errors | share of bad requests "
         "| 22.2 % | 0 % | +22.2 points (+2.5 to +41.9) | 77 of 500 requests | ❌ rejected |",
         "| latency | share of answers slower than 100 ms "
         "| 22.2 % | 0 % | +22.2 points (+2.5 to +41.9) | 77 of 500 requests | ⏳ undecided |",
@@ -126,7 +131,7 @@ def test_text_from_outside_does_nothing(hostile: str, shown: str) -> None:
 
 def test_no_field_escapes() -> None:
     bad = '<!-- m --> @all fixes #1\n/close\n| x | <b> ![a](https://e.example/) & ~bug "'
-    checks = [GOLDEN | dict.fromkeys(("name", "unit", "statistic", "verdict", "type"), bad)]
+    checks = [GOLDEN | dict.fromkeys(("name", "unit", "measures", "counts", "verdict", "type"), bad)]
     rollout = ROLLOUT | dict.fromkeys(("model", "image", "primary_image", "reason", "state", "verdict"), bad)
     rehearsal = REHEARSAL | dict.fromkeys(("result", "model", "image", "primaryImage", "commit"), bad)
     for report in (rollout | {"checks": checks}, {"rehearsal": rehearsal, "rollout": rollout | {"checks": checks}}):
@@ -147,7 +152,7 @@ def test_a_number_begins_no_list() -> None:
 
 
 def test_a_thousand_checks_are_cut() -> None:
-    text = markdown(ROLLOUT | {"checks": [ERRORS | {"name": "<" * 100, "statistic": "@a " * 40}] * 1000})
+    text = markdown(ROLLOUT | {"checks": [ERRORS | {"name": "<" * 100, "measures": "@a " * 40}] * 1000})
     assert len(text) <= LONGEST
     assert re.search(r"\| and \d+ more \|", text)
     assert table({"checks": []}) == table({}) == ""

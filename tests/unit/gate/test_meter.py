@@ -20,6 +20,7 @@ from modelpack.gate.prometheus import from_zero
 from modelpack.gate.samples import Point, Series, increase
 from modelpack.gate.selectors import Selector
 from modelpack.gate.target import Endpoint, Target
+from tests.fakes.counted import Reads
 
 ENDPOINT = Endpoint("http://x", "r/m:v@sha256:1")
 TARGET = Target("default", "mpg", "Progressing", 10, "1", ENDPOINT, ENDPOINT, "http://metrics", 10, 1)
@@ -27,14 +28,6 @@ TARGET = Target("default", "mpg", "Progressing", 10, "1", ENDPOINT, ENDPOINT, "h
 
 def selector(text: str) -> Selector:
     return Selector.parse(text, lambda problem: InputError("gate.yaml", problem))
-
-
-@dataclass(frozen=True)
-class Reads:
-    """As much of a check as the meter asks for."""
-
-    name: str
-    needs: tuple[Need, ...]
 
 
 ERRORS: Any = Reads(
@@ -296,7 +289,7 @@ def test_segments_are_counted_beside_all_traffic_and_are_bounded() -> None:
 
 def test_a_metric_that_is_no_counter_gives_its_latest_value() -> None:
     gauge: Any = Reads("gauge", (Need("", selector('rq{role="${role}"}'), GAUGE),))
-    query: Any = Reads("query", (Need("", None, QUERY, query="up{role=\"${role}\",name=\"${name}\"}"),))
+    query: Any = Reads("query", (Need("", None, QUERY, query='up{role="${role}",name="${name}"}'),))
     rollout = Rollout([counter(lambda _: 1, EVERY), counter(lambda _: 2, EVERY, code="5")], [(0, 10)], gauge, query)
     run(rollout, 0, 60)
     assert rollout.values == {"gauge": 112, "query": 42}

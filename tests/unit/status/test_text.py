@@ -170,7 +170,7 @@ EVIL = "\x1b[31mred\x1b]0;title\x07\r\n\u202eevil\x9b2J"
 
 
 def test_nothing_from_a_server_reaches_the_terminal_as_control_characters() -> None:
-    check = {**rollout()["checks"][0], "name": EVIL, "reason": EVIL, "verdict": EVIL, "unit": EVIL, "statistic": "mae"}
+    check = {**rollout()["checks"][0], "name": EVIL, "reason": EVIL, "verdict": EVIL, "unit": EVIL, "share": False}
     seen = {"namespace": EVIL, "phase": EVIL, "canary_image": EVIL, "primary_image": EVIL}
     gate = {"reason": EVIL, "verdict": EVIL, "id": EVIL, "image": EVIL, "checks": [check], "state": EVIL}
     spoiled = view(seen, gate, events=(Event(NOW, EVIL),), git=Named(EVIL, EVIL, EVIL, EVIL), events_missing=EVIL)
@@ -180,7 +180,7 @@ def test_nothing_from_a_server_reaches_the_terminal_as_control_characters() -> N
 
 def test_a_page_is_never_wider_than_80_columns() -> None:
     long = "x" * 300
-    check = {**rollout()["checks"][0], "name": long, "reason": long, "verdict": long, "unit": long, "statistic": "mae"}
+    check = {**rollout()["checks"][0], "name": long, "reason": long, "verdict": long, "unit": long, "share": False}
     seen = {"namespace": long, "name": long, "phase": long, "primary_image": long}
     spoiled = view(seen, {"id": long, "checks": [check]}, events=(Event(NOW, long),), git=Named(long, "", long, "c"))
     for shown in (render(spoiled), render_table([spoiled, Unseen(long, long, long)])):
