@@ -92,7 +92,7 @@ def test_errors_under_traffic_reject(scene: Callable[..., Scene]) -> None:
     s.until("confirm-traffic-increase", 200)
     s.folder.write(weight=20)
     s.traffic(20, 100, looks=12, bad=6)
-    assert "more errors" in s.until("rollback", 200)
+    assert "more bad requests" in s.until("rollback", 200)
     assert s.ask("confirm-traffic-increase").status_code == 403
 
 

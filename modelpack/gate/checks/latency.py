@@ -125,7 +125,7 @@ class Latency:
     def _say(self, bounds: Bounds, seen: Seen, question: Question) -> str:
         primary = f"of the primary's {seen.n_primary:,} at most {self._time(bounds.primary)}"
         span = traffic.between(bounds.low, bounds.high, self._difference)
-        allowed = f"; the margin is {self._difference(question.margin)}" if question.margin else ""
+        allowed = f", the margin is {self._difference(question.margin)}" if question.margin else ""
         canary = f"{100 * (self.quantile or 0.0):g} % of {seen.n:,} answers took at most {self._time(bounds.canary)}"
         return f"{canary}, {primary}: {self._difference(bounds.estimate)}, {span}{allowed}"
 

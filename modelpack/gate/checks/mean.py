@@ -112,7 +112,7 @@ class Mean:
     def _say(self, bounds: Bounds, seen: Seen, question: Question) -> str:
         primary = f"{self._value(bounds.primary)} of the primary's {seen.n_primary:,}"
         span = traffic.between(bounds.low, bounds.high, self._difference)
-        allowed = f"; the margin is {self._words.difference(question.margin)}" if question.margin else ""
+        allowed = f", the margin is {self._words.difference(question.margin)}" if question.margin else ""
         numbers = f"{self._value(bounds.canary)} of {seen.n:,} requests, {primary}"
         return f"{numbers}: {self._difference(bounds.estimate)}, {span}{allowed}"
 

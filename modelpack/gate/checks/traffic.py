@@ -97,5 +97,5 @@ def shares(bounds: Bounds, seen: Seen, question: Question) -> str:
     """Two shares of requests side by side, their difference and what is allowed."""
     primary = f"{percent(bounds.primary)} of the primary's {seen.n_primary:,}"
     span = between(bounds.low, bounds.high, lambda each: signed(100 * each))
-    allowed = f"; the margin is {points(question.margin)}" if question.margin else ""
+    allowed = f", the margin is {points(question.margin)}" if question.margin else ""
     return f"{percent(bounds.canary)} of {seen.n:,} requests, {primary}: {points(bounds.estimate)}, {span}{allowed}"

@@ -88,7 +88,7 @@ def test_how_long_answers_take(lines: str, seen: Window, verdict: str, says: str
 def test_a_quantile_is_given_in_the_unit_with_its_interval() -> None:
     found = check(P99).evaluate(window(cells(4000, SLOW), cells(36000, FAST)))
     assert "at most 486.4 ms, of the primary's 36,000 at most 140 ms: +346 ms, between +" in found.reason
-    assert found.reason.endswith("; the margin is +40 ms")
+    assert found.reason.endswith(", the margin is +40 ms")
     assert found.low is not None and found.estimate is not None and 40 < found.low < found.estimate
 
 

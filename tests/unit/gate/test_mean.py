@@ -79,7 +79,7 @@ def test_numbers_are_canary_minus_primary_whatever_is_better(
     assert (found.canary, found.primary) == pytest.approx((canary, 10.0), abs=0.2)
     assert found.estimate == pytest.approx(canary - 10.0, abs=0.2)
     assert found.low is not None and found.high is not None and found.low < found.estimate < found.high
-    assert f"; the margin is {allowed}" in found.reason
+    assert f", the margin is {allowed}" in found.reason
     equal = check(lines.replace("margin: 0.5", "margin: 0")).evaluate(window(10.0, 10.0, elapsed=1.0))
     assert f"; {power}0." in equal.reason
 

@@ -43,7 +43,7 @@ GOOD, BAD, FEW = (2000, 20, 18000, 180), (600, 60, 5400, 54), (100, 1, 900, 9)
         ((600, 14, 5400, 54), {}, "undecided", "the interval is still too wide: 2.33 % of 600 requests"),
         ((600, 14, 5400, 54), {"elapsed": 1.2}, "undecided", "too wide"),
         (BAD, {}, "reject", "the canary has more bad requests: 10 % of "),
-        ((100, 40, 900, 9), {}, "reject", "; the margin is +2 points"),
+        ((100, 40, 900, 9), {}, "reject", ", the margin is +2 points"),
         (
             (600, 6, 0, 0),
             {},
@@ -134,7 +134,7 @@ def test_the_evidence_carries_estimate_interval_and_of_how_many() -> None:
 
 
 def test_one_point_is_one() -> None:
-    assert check(0.01).evaluate(window(*FEW)).reason.endswith("; the margin is +1 point")
+    assert check(0.01).evaluate(window(*FEW)).reason.endswith(", the margin is +1 point")
 
 
 def test_numbers_of_a_rejection_are_of_the_requests_that_gave_it() -> None:
