@@ -48,7 +48,7 @@ def _comparison(started: float, seconds: int, canary: float, primary: float, rat
         "alpha": 0.0167,
         "unit": "",
         "limit": None,
-        "verdict": "pending",
+        "verdict": "undecided",
         "reason": f"{100 * margin:g} points are allowed",
     }
     result |= {"estimate": None, "low": None, "high": None, "n": 0, "canary": None, "primary": None, "history": history}

@@ -300,7 +300,7 @@ def test_by_default_it_is_a_pull_request_with_stagings_report(
     body = str(pull["body"])
     assert (
         "Report: **v2** in **staging**" in body
-        and "| golden | mean absolute error | 1.9 mpg | 2.02 mpg | −0.12 mpg" in body
+        and "| golden | mean absolute error on the golden set | 1.9 mpg | 2.02 mpg | −0.12 mpg" in body
     )
     assert f"({gate.url}/rollouts/r1)" in body
     again = serving.promote("--json", repo=project.with_login())
