@@ -12,6 +12,8 @@ ACCEPT = "accept"
 REJECT = "reject"  # latches
 VERDICTS = (PENDING, UNDECIDED, HOLD, ACCEPT, REJECT)
 
+GRACE = 1.05  # of the horizon: checks that accept at its end get more than the one look that happens to come then
+
 # hook -> the verdicts it is answered 200 for. A 200 from `rollback` rolls back. `rollout` is called on every tick and a
 # refusal counts as a failed check, so it refuses only what is to be rolled back anyway; a refusal of `confirm-rollout`
 # would wait for ever.
@@ -41,8 +43,8 @@ def combine(
 ) -> Decision:
     """The rollout's verdict from `(name, verdict, reason)` of its checks.
 
-    A rejection latches. After `horizon` seconds under traffic without a decision the hold is final: later evidence may
-    still reject, but no longer accept.
+    A rejection latches. After `horizon` seconds under traffic, and a little more, without a decision the hold is final:
+    later evidence may still reject, but no longer accept.
     """
     if before.verdict == REJECT:
         return before
@@ -52,7 +54,7 @@ def combine(
     if before.final:
         return before
     accepted = len(of[ACCEPT]) == len(checks)
-    if not accepted and under_traffic >= horizon:
+    if not accepted and under_traffic >= GRACE * horizon:
         waiting = of[HOLD] + of[PENDING] + of[UNDECIDED]
         return Decision(
             HOLD, f"the horizon of {horizon:g} s is over without a decision: {_sentence(waiting)}", final=True

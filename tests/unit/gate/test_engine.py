@@ -91,7 +91,7 @@ def test_an_undecided_rollout_is_held_for_good_after_the_horizon(scene: Scene) -
     scene.look(1, 9)
     scene.look(1, 9)
     assert scene.ask("confirm-traffic-increase") == 200
-    scene.now += 60  # the horizon of 10 m at speed 10
+    scene.now += 64  # the horizon of 10 m at speed 10, and a little more
     assert scene.ask("confirm-traffic-increase") == 403 and "horizon" in scene.reason
     (rollout,) = scene.store.open()
     assert rollout.decision.final
@@ -259,7 +259,7 @@ def test_the_horizon_runs_from_the_first_request_where_weights_stay_at_none(scen
     scene.ready()
     for _ in range(2):
         scene.look(1, 9)
-    scene.now += 60
+    scene.now += 64
     assert scene.ask("confirm-promotion") == 403 and "horizon" in scene.reason
 
 
