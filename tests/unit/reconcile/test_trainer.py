@@ -360,9 +360,9 @@ def test_each_cause_is_tried_no_more_often_than_it_may(events: list[tuple[str, o
             setattr(world, kind, value)
         world.now += 3700
         world.round()
-    tries: dict[tuple[str, str, str], int] = {}
+    tries: dict[tuple[str, ...], int] = {}
     for each in world.backend.values():
-        key = (each.data, each.code, each.cause)
+        key = (each.data, each.code, each.cause, each.rules)
         tries[key] = tries.get(key, 0) + 1
     assert all(count <= retries + 1 for count in tries.values())
     vain = [(each.data, each.code, each.rules) for each in world.records if not each.passed]
