@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelpack.cli.options import emit, json_option
+from modelpack.cli.options import emit, json_option, pair_of, parameter_option
 from modelpack.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def notebook() -> None:
 
 @notebook.command()
 @click.argument("path", type=click.Path(path_type=Path), metavar="NOTEBOOK")
-@click.option("-p", "pairs", type=(str, str), multiple=True, metavar="KEY VALUE", help="A parameter; may be repeated.")
+@parameter_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The executed notebook.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="A page of it, readable offline.")
 @click.option("--to", "target", default="", metavar="s3://…|FOLDER", help="Put both there, by the names they have.")
@@ -34,7 +34,7 @@ def notebook() -> None:
 @json_option
 def run(
     path: Path,
-    pairs: tuple[tuple[str, str], ...],
+    pairs: tuple[str, ...],
     out: Path | None,
     html: Path | None,
     target: str,
@@ -51,7 +51,7 @@ def run(
 
     \b
     Examples:
-      modelpack notebook run train.ipynb -p epochs 20 -p data data/train.csv
+      modelpack notebook run train.ipynb -p epochs=20 -p data=data/train.csv
       modelpack notebook run train.ipynb --out run.ipynb --html run.html --to s3://models/notebooks/mpg
 
     Exit codes: 2 a cell failed, or it took too long, 3 no such notebook, 5 the kernel died, 130 interrupted.
@@ -63,7 +63,7 @@ def run(
     if out.resolve() == path.resolve():
         raise InputError(out, "is the notebook itself", "give another name by --out")
     known = names(path)
-    given = {key: _value(text, known.get(key)) for key, text in pairs}
+    given = {key: _value(text, known.get(key)) for key, text in map(pair_of, pairs)}
     try:
         execute(
             path,
@@ -86,7 +86,7 @@ def run(
 @click.option("--to", "kind", type=click.Choice(["job", "tekton", "kfp"]), required=True, help="For what.")
 @click.option("--image", required=True, metavar="IMG", help="Has python3 and what the notebook imports.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where the YAML goes.  [default: standard output]")
-@click.option("-p", "pairs", type=(str, str), multiple=True, metavar="KEY VALUE", help="A parameter; may be repeated.")
+@parameter_option
 @click.option("--namespace", default="", metavar="NAME", help="Of the objects (job, tekton).")
 @click.option("--secret", default="", metavar="NAME", help="A Secret whose keys become variables (job, tekton).")
 @click.option("--storage", default="1Gi", show_default=True, metavar="SIZE", help="Of the tasks' volume (tekton).")
@@ -103,7 +103,7 @@ def compile_(
     kind: str,
     image: str,
     output: str,
-    pairs: tuple[tuple[str, str], ...],
+    pairs: tuple[str, ...],
     namespace: str,
     secret: str,
     storage: str,
@@ -128,7 +128,7 @@ def compile_(
     \b
     Examples:
       modelpack compile train.ipynb --to job --image registry.example.com/train:1 | kubectl apply -f -
-      modelpack compile train.ipynb --to tekton --image registry.example.com/train:1 -p epochs 20 -o run.yaml
+      modelpack compile train.ipynb --to tekton --image registry.example.com/train:1 -p epochs=20 -o run.yaml
       modelpack compile train.ipynb --to kfp --image registry.example.com/train:1 -o pipeline.yaml
 
     Exit codes: 2 a tag or a line that no pipeline can have, with the cell's number, 3 no such notebook.
@@ -138,7 +138,7 @@ def compile_(
 
     pipeline = room.parse(load_bytes(path), path.name)
     defaults = {each.name: each.default for each in pipeline.parameters}
-    given = {key: _value(text, defaults.get(key)) for key, text in pairs}
+    given = {key: _value(text, defaults.get(key)) for key, text in map(pair_of, pairs)}
     if resources and kind == "kfp":
         raise InputError("--resources", "are for job and tekton", "set those of Kubeflow's tasks in its own pipeline")
     place = room.Place(image, namespace, secret, timeout, storage, given, _asked(resources))

@@ -55,6 +55,17 @@ via_option: Callable[[F], F] = click.option(
     metavar="PREFIX=oci:DIR",
     help="Serve references that start with PREFIX from image layouts below DIR (also $MODELPACK_VIA).",
 )
+parameter_option: Callable[[F], F] = click.option(
+    "-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated."
+)
+
+
+def pair_of(word: str) -> tuple[str, str]:
+    """NAME=VALUE as the two; raises InputError for another word."""
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise InputError("--parameter", f"{word!r} is not NAME=VALUE", "write it like alpha=0.3")
+    return name, text
 
 
 def pull_options(command: F) -> F:

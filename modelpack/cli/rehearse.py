@@ -134,8 +134,14 @@ def rehearse(
     notes = [f"{each.action.value}: {each.note}" + f" ({each.commit[:7]})" * bool(each.commit) for each in settled]
     notes += [f"Git was not set right: {refused}"] if refused else []
     emit(
-        {**outcome.to_json(), "reason": outcome.reason, "settled": notes, "report": str(written)},
-        "\n".join([_sentence(outcome), *notes, f"report: {written}"]),
+        {
+            **outcome.to_json(),
+            "reason": outcome.reason,
+            "settled": notes,
+            "report": str(written),
+            "state": str(state.folder),
+        },
+        "\n".join([_sentence(outcome), *notes, f"report: {written}", *([] if folder else [f"state: {state.folder}"])]),
         as_json,
     )
     ctx.exit(outcome.result.exit_code)

@@ -86,8 +86,16 @@ def _scene(folder: Path | None, context: str | None, gate: str) -> Scene:
     if folder is not None:
         return RehearsalScene(folder, gate)
     from modelpack.rollout.cluster import Cluster
+    from modelpack.store import home
 
-    return ClusterScene(Cluster.connect(context), gate)
+    try:
+        return ClusterScene(Cluster.connect(context), gate)
+    except InputError as error:
+        kept = sorted((home() / "rehearsals").glob("*/cluster.json"), key=lambda each: each.stat().st_mtime)
+        if context is not None or not kept:
+            raise
+        remedy = f"set KUBECONFIG, or look at the last rehearsal by --state {kept[-1].parent}"
+        raise InputError("a cluster", "is not configured", remedy) from error
 
 
 def _text(views: Sequence[View | Unseen]) -> str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelpack.cli.known import asked_for, backend_of, folder_of, known_runs, location_of, open_run
-from modelpack.cli.options import branch_option, emit, json_option, repo_option, via_option
+from modelpack.cli.options import (
+    branch_option,
+    emit,
+    json_option,
+    pair_of,
+    parameter_option,
+    repo_option,
+    via_option,
+)
 from modelpack.cli.step import step
 from modelpack.errors import InputError, ModelpackError, RefusedError, RemoteError
 from modelpack.text import blanked
@@ -42,9 +50,7 @@ state_option = click.option(
 @repo_option
 @branch_option
 @state_option
-@click.option(
-    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="In place of training.yaml's."
-)
+@parameter_option
 @click.option("--wait/--detach", default=True, show_default=True, help="Follow it to its end, or only start it.")
 @via_option
 @json_option
@@ -53,7 +59,7 @@ def train(
     repo: str,
     branch: str,
     state: Path | None,
-    parameters: tuple[str, ...],
+    pairs: tuple[str, ...],
     wait: bool,
     via: tuple[str, ...],
     as_json: bool,
@@ -80,7 +86,7 @@ def train(
     data or file; 4 the model did not pass; 5 Git, registry or backend failed: try again.
     """
     if model.endswith((".yaml", ".yml")):
-        if parameters:
+        if pairs:
             raise click.UsageError("a compiled file has its parameters in it: give them to modelpack compile")
         _train_compiled(Path(model), wait, as_json)
         return
@@ -89,7 +95,7 @@ def train(
     from modelpack.registry import Via
 
     rules, folder = Via.from_environ(via), folder_of(state)
-    told = dict(map(parameter_of, parameters))
+    told = dict(map(parameter_of, pairs))
     with open_repository(repo, branch) as repository:
         asked = asked_for(repository, repo, model, rules, folder, parameters=told, reason="asked for")
     run = asked.run
@@ -276,7 +282,8 @@ def sentence(run: Run, seen: Seen) -> str:
         return f"{run.id}: {seen.state.value}{f', {seen.message}' if seen.message else ''}"
     if seen.result.passed:
         return f"{run.id}: {run.model} {run.version} passed: {seen.result.image}"
-    return f"{run.id}: {run.model} {run.version} did not pass: {seen.result.reason}"
+    why = f"{run.model} {run.version} did not pass: {seen.result.reason}"
+    return f"{run.id}: {why}; modelpack runs show {run.id} has the table"
 
 
 def _passed(seen: Seen) -> str:
@@ -298,9 +305,7 @@ def parameter_of(word: str) -> tuple[str, Value]:
     """NAME=VALUE; a value is what YAML takes it for."""
     import yaml
 
-    name, equals, text = word.partition("=")
-    if not equals or not name.isidentifier():
-        raise InputError("--parameter", f"{word!r} is not NAME=VALUE", "write it like alpha=0.3")
+    name, text = pair_of(word)
     try:
         value = yaml.safe_load(text) if text else ""
     except (yaml.YAMLError, ValueError):

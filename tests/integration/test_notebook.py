@@ -137,15 +137,16 @@ def test_an_interrupted_run_leaves_its_files_and_no_process(number: signal.Signa
 
 def test_the_command_puts_both_where_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "t.ipynb").write_bytes(notebook(("n = 1\nt = ''", ["parameters"]), "assert n < 2, t"))
-    good = command(tmp_path, "t.ipynb", "-p", "t", "1", "--to", "kept", "--json")
+    good = command(tmp_path, "t.ipynb", "-p", "t=1", "--to", "kept", "--json")
     said = json.loads(good.stdout)
     assert good.returncode == 0 and said["parameters"] == {"t": "1"}
     assert sorted(each.name for each in (tmp_path / "kept").iterdir()) == ["t.out.html", "t.out.ipynb"]
-    bad = command(tmp_path, "t.ipynb", "-p", "n", "2", "-p", "t", "too many", "--to", "failed")
+    bad = command(tmp_path, "t.ipynb", "-p", "n=2", "-p", "t=too many", "--to", "failed")
     assert bad.returncode == 2
     assert bad.stderr.strip() == "error: t.ipynb: cell 2, line 1: AssertionError: too many"
     assert sorted(each.name for each in (tmp_path / "failed").iterdir()) == ["t.out.html", "t.out.ipynb"]
-    for words, says in ((("-p", "n", "x"), "x: is no number"), (("--out", "t.ipynb"), "is the notebook itself")):
+    wrong = ((("-p", "n=x"), "x: is no number"), (("-p", "n"), "'n' is not NAME=VALUE"))
+    for words, says in (*wrong, (("--out", "t.ipynb"), "is the notebook itself")):
         assert says in command(tmp_path, "t.ipynb", *words).stderr
 
 

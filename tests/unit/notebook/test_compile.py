@@ -160,7 +160,7 @@ def test_too_much_code_is_refused() -> None:
 def test_the_command(tmp_path: Path) -> None:
     path = tmp_path / "train.ipynb"
     path.write_bytes(WHOLE)
-    words = [str(path), "--to", "tekton", "--image", "i", "-p", "n", "8", "-p", "name", "8", "-p", "flag", "true"]
+    words = [str(path), "--to", "tekton", "--image", "i", "-p", "n=8", "-p", "name=8", "-p", "flag=true"]
     printed = CliRunner().invoke(compile_, words)
     assert printed.exit_code == 0, printed.output
     values = {each["name"]: each["value"] for each in objects(printed.stdout_bytes)[2]["spec"]["params"]}

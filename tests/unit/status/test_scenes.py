@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from modelpack.cli.status import status
 from modelpack.errors import InputError, NotFoundError, RemoteError
 from modelpack.rehearse.state import Cluster, State
 from modelpack.rollout import Phase, Status
@@ -100,3 +102,13 @@ def test_a_look_at_a_rehearsal_imports_nothing_heavy() -> None:
     program = f"import sys, modelpack.status, modelpack.cli.status; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_without_a_cluster_the_last_rehearsal_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("MODELPACK_HOME", str(tmp_path))
+    state = tmp_path / "rehearsals" / "default-mpg-1"
+    state.mkdir(parents=True)
+    (state / "cluster.json").write_text("{}")
+    with pytest.raises(InputError, match=f"look at the last rehearsal by --state {state}"):
+        CliRunner().invoke(status, [], catch_exceptions=False)
