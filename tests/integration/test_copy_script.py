@@ -206,7 +206,8 @@ def test_the_list_on_the_volume_is_not_trusted(build: Build, tmp_path: Path) -> 
 def test_killed_half_way_and_started_again(build: Build, tmp_path: Path, after: int) -> None:
     volume = tmp_path / "volume"
     older: Content = {f"old{index}": b"1" for index in range(5)}
-    newer: Content = {f"f{index:03}": bytes([index]) * 1000 for index in range(60)}
+    # many more than are waited for: on a busy machine the copy goes on between two looks
+    newer: Content = {f"f{index:03}": bytes([index]) * 1000 for index in range(200)}
     assert build(older, name="older").run(volume)[0] == 0
     container = build(newer, name="newer")
     process = container.start(volume)

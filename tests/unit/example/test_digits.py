@@ -119,11 +119,8 @@ def test_what_the_server_is_sure_of_has_the_wanted_precision_on_rows_not_seen(fo
 def test_the_golden_set_of_the_gate_passes_through_the_server(url: str) -> None:
     from modelpack.gate.config import parse
 
-    config = parse(
-        (EXAMPLE / "gate.yaml").read_bytes(), "gate.yaml", (EXAMPLE / "golden.jsonl").read_bytes(), "golden.jsonl"
-    )
-    check = config.golden
-    assert check is not None
+    config = parse({name: (EXAMPLE / name).read_bytes() for name in ("gate.yaml", "golden.jsonl")}, "digits")
+    (check,) = config.goldens
     right = [check.read_prediction(ask(url, example.request).json()) == example.expected for example in check.examples]
     assert len(right) == 100
     assert sum(right) / len(right) > check.floor

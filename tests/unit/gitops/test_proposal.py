@@ -77,7 +77,14 @@ def test_the_evaluation_compares_old_and_new() -> None:
 
 
 def test_a_report_is_shown_and_linked() -> None:
-    check = {"name": "golden", "type": "golden", "statistic": "mae", "verdict": "accept", "canary": 1.5, "n": 40}
+    check = {
+        "name": "golden",
+        "type": "golden",
+        "measures": "mean absolute error",
+        "verdict": "accept",
+        "canary": 1.5,
+        "n": 40,
+    }
     report = {"model": "mpg", "image": CHANGE.new, "verdict": "accept", "reason": HOSTILE, "checks": [check]}
     body = write(CHANGE, report=Report(report, "https://ci.example.com/run/7")).body
     assert "| golden | mean absolute error | 1.5 |" in body

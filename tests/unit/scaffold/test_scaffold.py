@@ -45,9 +45,7 @@ def test_every_reader_of_these_files_understands_them() -> None:
     model = definition.parse(files["model-images/mpg/model.yaml"], "model.yaml")
     canary = find_canary(files.items(), model.targets[0])
     assert (canary.name, canary.service, canary.step_weights) == ("mpg", "mpg", (10, 25, 50))
-    gate = config.parse(
-        files["model-images/mpg/gate.yaml"], "gate.yaml", files["model-images/mpg/golden.jsonl"], "golden"
-    )
+    gate = config.parse({name: files[f"model-images/mpg/{name}"] for name in ("gate.yaml", "golden.jsonl")}, "mpg")
     assert [check.name for check in gate.checks] == ["golden", "errors", "latency"]
     template = read(files["manifests/mpg/deployment.yaml"], "deployment.yaml").mapping("spec").mapping("template")
     workload = read_workload(template, model.targets[0], model.copy)
