@@ -75,6 +75,15 @@ class Scene:
         found: dict[str, Any] = requests.get(f"{self.url}/api/v1/rollouts/{self.rollouts()[0]['id']}", timeout=5).json()
         return found
 
+    def counted(self) -> int:
+        """The canary's requests that the first check of traffic rests on, once no more come in: those of a slice that
+        still grows do not count yet."""
+        counts: list[int] = []
+        while len(counts) < 5 or len(set(counts[-5:])) > 1:
+            counts.append(self.whole()["checks"][1]["n"])
+            time.sleep(0.3)
+        return counts[-1]
+
     def until(self, hook: str, status: int, seconds: float = 15, **changes: Any) -> str:
         """Ask until this answer comes; the body."""
         end = time.monotonic() + seconds
