@@ -66,7 +66,7 @@ def lost_cars(world: World) -> None:
         failed = scene.wait_for("Failed", ROLLOUT, started)
         wait("the revert", lambda: scene.named() == "v2", 60)
     rollout = scene.rollouts()[0]
-    counted = max(each["n"] for each in rollout["checks"] if each["type"] == "comparison")
+    counted = max(each["n"] for each in rollout["checks"] if each["counts"] == "requests")
     weights = [each.weight for each in scene.history if each.at > started]
     late = 2 * INTERVAL + 5  # the verdict waits for a scrape, Flagger for its next tick
     assert 0 < load.answered("v4") + load.answered(ERROR) <= counted + RATE * late * max(weights) / 100

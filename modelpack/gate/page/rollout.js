@@ -217,7 +217,7 @@
       attribute(report, "download", `${rollout.model}-${canary.version}.html`);
       timeline(rollout, end, marks(rollout));
       checks(rollout, end);
-      say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all comparison checks together.`);
+      say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all checks together.`);
       origin.update(rollout);
       events.update(rollout);
       if (asked) asked.update(rollout);
