@@ -52,11 +52,15 @@ class Judging:
         config = self.config(rollout.id)
         known = self._store.evidence(rollout.id)
         found = dict(known)
+        told: tuple[Told, ...] | None = None  # read once, for all checks that rest on it
         for check in config.checks:
-            if not isinstance(check, Golden | Approval):
-                found[check.name] = check.evaluate(self._window(rollout, check, target, meter, now))
-            elif check.name not in found:
-                found[check.name] = check.evaluate(Window())
+            if isinstance(check, Golden):  # answered beside the looks
+                if check.name not in found:
+                    found[check.name] = check.evaluate(Window())
+            elif not isinstance(check, Approval):
+                if told is None and not check.needs:
+                    told = self._told(rollout)
+                found[check.name] = check.evaluate(self._window(rollout, check, target, meter, told or (), now))
         ready = all(found[each.name].verdict == ACCEPT for each in config.checks if not isinstance(each, Approval))
         for check in config.checks:
             if isinstance(check, Approval):
@@ -72,12 +76,14 @@ class Judging:
             self._store.save([judged], now)
         return judged
 
-    def _window(self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, now: float) -> Window:
+    def _window(
+        self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, told: tuple[Told, ...], now: float
+    ) -> Window:
         unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
         elapsed, counted = rollout.elapsed(now), [each for each in check.needs if each.counted]
         return Window(
             slices=self._measurements.slices(rollout.id, check.name, elapsed) if counted else {},
-            told=() if check.needs else self._told(rollout, now),
+            told=() if check.needs else told,
             values=self._measurements.values(rollout.id, check.name) if len(counted) < len(check.needs) else (),
             elapsed=elapsed,
             alpha=self.config(rollout.id).alpha_of(check),
@@ -87,7 +93,7 @@ class Judging:
             unreachable=unreachable if rollout.traffic_started is not None else "",
         )
 
-    def _told(self, rollout: Rollout, now: float) -> tuple[Told, ...]:
+    def _told(self, rollout: Rollout) -> tuple[Told, ...]:
         """What servers told of since the canary got traffic, by the role of the version that they named."""
         if rollout.traffic_started is None:
             return ()

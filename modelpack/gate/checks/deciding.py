@@ -13,7 +13,7 @@ from typing import Any
 from modelpack.fields import Fields
 from modelpack.gate import verdict
 from modelpack.gate.checks.check import FAIL, PASS, WAIT, Evidence, Part, Window
-from modelpack.gate.checks.segments import OTHERS, Segments
+from modelpack.gate.checks.segments import OTHERS, Segments, split
 from modelpack.gate.statistics.counts import Bounds
 
 NAMED = 5  # segments in one sentence
@@ -56,6 +56,14 @@ class Terms:
     def label(self) -> str:
         """The label whose values are the segments, "" for none."""
         return self.segments.label if self.segments else ""
+
+    def questions(self, alpha: float) -> tuple[Question, Question]:
+        """What is asked of all traffic together, and of each segment."""
+        whole, each = split(self.segments, alpha)
+        of = self.segments
+        margin = self.margin if of is None or of.margin is None else of.margin
+        sample = (of.min_sample if of else None) or self.min_sample
+        return Question(self.margin or 0.0, whole, self.min_sample), Question(margin or 0.0, each, sample)
 
     def description(self) -> dict[str, Any]:
         """Its part of a check's description in the API's JSON."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modelpack.gate.checks.check import Evidence, Told, Value, Window
 from modelpack.gate.checks.deciding import Question, Scope, Seen, Terms, Words, decide
-from modelpack.gate.checks.segments import OTHERS, Segments, split
+from modelpack.gate.checks.segments import OTHERS, Segments
 
 CANARY, PRIMARY = "canary", "primary"
 LARGEST = 1e50  # a number whose fourth power still is one, and may be summed
@@ -29,14 +29,11 @@ def distinct(told: Iterable[Told]) -> list[Told]:
 def judge(terms: Terms, words: Words, window: Window, told: Sequence[Told], measure: Measure) -> Evidence:
     """The evidence of a check of predictions. Labels come late by nature, and a server may tell in batches: silence is
     no answer here, the end of the horizon is."""
-    alpha, each_alpha = split(terms.segments, window.alpha)
-    question = Question(terms.margin or 0.0, alpha, terms.min_sample)
+    question, of_each = terms.questions(window.alpha)
     scopes = [Scope("", question, measure(told, question))]
     if terms.segments:
-        margin = terms.margin if terms.segments.margin is None else terms.segments.margin
-        question = Question(margin or 0.0, each_alpha, terms.segments.min_sample or terms.min_sample)
         picked = by_segment(terms.segments, told)
-        scopes += [Scope(name, question, measure(own, question)) for name, own in picked.items()]
+        scopes += [Scope(name, of_each, measure(own, of_each)) for name, own in picked.items()]
     return decide(terms, words, replace(window, silent=0.0, unreachable=""), scopes)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from modelpack.fields import Fields
 from modelpack.gate.checks.check import Cells, Evidence, Slice, Window
 from modelpack.gate.checks.deciding import Question, Scope, Seen, Terms, Words, decide
-from modelpack.gate.checks.segments import split
 from modelpack.gate.selectors import Selector
 from modelpack.gate.statistics.counts import Bounds, Counts
 
@@ -17,12 +16,10 @@ Measure = Callable[[Sequence[Slice], Question], Seen]
 
 def judge(terms: Terms, words: Words, window: Window, measure: Measure) -> Evidence:
     """The evidence of a check of counters; `measure` gets slices that are all over."""
-    alpha, each_alpha = split(terms.segments, window.alpha)
-    asked = [("", window.all, Question(terms.margin or 0.0, alpha, terms.min_sample))]
+    question, of_each = terms.questions(window.alpha)
+    asked = [("", window.all, question)]
     if terms.segments:
-        margin = terms.margin if terms.segments.margin is None else terms.segments.margin
-        question = Question(margin or 0.0, each_alpha, terms.segments.min_sample or terms.min_sample)
-        asked += [(name, slices, question) for name, slices in terms.segments.pick(window.slices).items()]
+        asked += [(name, slices, of_each) for name, slices in terms.segments.pick(window.slices).items()]
     # one that still grows would be looked at more often than alpha pays for
     over = [(name, [each for each in slices if each.whole], question) for name, slices, question in asked]
     scopes = [Scope(name, question, measure(slices, question)) for name, slices, question in over]
