@@ -97,13 +97,19 @@ class Judging:
         """What servers told of since the canary got traffic, by the role of the version that they named."""
         if rollout.traffic_started is None:
             return ()
-        names: dict[str, str] = {}
-        for role, image in zip(ROLES, (rollout.image, rollout.primary_image), strict=True):
-            tag, _, digest = image.rpartition("/")[2].partition(":")[2].partition("@")
-            for each in filter(None, (tag, digest)):
-                names[each] = "" if each in names else role  # a version of both tells nothing apart
-        roles = {name: role for name, role in names.items() if role}
+        roles = roles_of(rollout.image, rollout.primary_image)
         return self._feedback.told(rollout.model, roles, rollout.traffic_started, rollout.horizon)
+
+
+def roles_of(*images: str) -> dict[str, str]:
+    """The role of a version by what servers call it, for the canary's image and the primary's: its tag or its digest.
+    What both are called tells nothing apart, and has none."""
+    names: dict[str, str] = {}
+    for role, image in zip(ROLES, images, strict=True):
+        name, _, digest = image.partition("@")
+        for each in filter(None, (name.rpartition("/")[2].partition(":")[2], digest)):
+            names[each] = "" if each in names else role
+    return {name: role for name, role in names.items() if role}
 
 
 @lru_cache(maxsize=8)  # many rollouts are judged by the same files
