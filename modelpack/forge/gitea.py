@@ -3,7 +3,7 @@
 Seen on Gitea 1.25: no filter by branch, so all pull requests are read, the newest 2000 at most; where a branch was
 deleted its name is only in `head.label`, in `head.ref` stands refs/pull/N/head; a merge that is asked for while Gitea
 still works out whether it may be is answered 405 "Please try again later", or 500, and one in conflict likewise; two
-that are opened in the same moment are both there.
+that are opened in the same moment are both there; of two rewritten in the same moment one is answered 400.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Gitea:
     def _withdrawn(self, twice: Pull, first: Pull) -> Pull:
         """Close one that was opened in the same moment as another, without the words that a person's no is told by."""
         closed = {"state": "closed", "body": f"Opened at the same time as {first.url}"}
-        self._api.ask("PATCH", f"{self._path}/pulls/{twice.number}", closed)
+        self._rewrite(f"{self._path}/pulls/{twice.number}", closed)
         return first
 
     def update(self, number: int, title: str, body: str) -> Pull:
         wanted = {"title": title_of(title), "body": body}
-        return still_open(self._pull(self._api.ask("PATCH", f"{self._path}/pulls/{number}", wanted).data))
+        return still_open(self._pull(self._rewrite(f"{self._path}/pulls/{number}", wanted)))
 
     def label(self, number: int, labels: Sequence[str]) -> None:
         if not labels:
@@ -125,12 +125,22 @@ class Gitea:
             return self._login(at(data, "user")) == me
 
         def rewrite(data: object, new: Mapping[str, str]) -> object:
-            path = f"{self._path}/issues/comments/{self._api.number(data, 'id')}"
-            return self._api.ask("PATCH", path, new).data
+            return self._rewrite(f"{self._path}/issues/comments/{self._api.number(data, 'id')}", new)
 
         listed = f"{self._path}/issues/{number}/comments"
         there = commented(self._api, listed, {}, body, mark, is_ours, rewrite)  # all at once: Gitea has no pages here
         return self._api.text(there, "html_url")
+
+    def _rewrite(self, path: str, new: Mapping[str, str]) -> object:
+        """Put new text where some is. Of two that do so in the same moment Gitea lets one through; ours goes again."""
+        for attempt in range(self._api.patience.tries):
+            answer = self._api.ask("PATCH", path, new, accept=(400,))
+            if answer.ok:
+                return answer.data
+            if "already changed" not in self._message(answer):
+                break
+            self._api.patience.pause(attempt)
+        raise self._api.error(answer)
 
     def _labels(self, path: str) -> dict[str, int]:
         try:

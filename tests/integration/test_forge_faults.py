@@ -7,6 +7,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -68,6 +69,17 @@ def test_a_comment_whose_answer_is_lost_is_there_once(scene: Scene) -> None:
     scene.laid.add(Fault("POST", "/comments", 0, after=True))
     scene.forge.comment(1, "hello", MARK)
     assert len(scene.project.api("GET", "/issues/1/comments")) == 1
+
+
+def test_several_that_rewrite_it_in_the_same_moment_all_do(scene: Scene) -> None:
+    """Gitea refuses all but one of them with 400."""
+    scene.forge.create(BRANCH, "main", "one", "")
+    bodies = [f"body {number} " * 200 for number in range(4)]
+    with ThreadPoolExecutor() as pool:
+        for attempt in range(6):
+            told = list(pool.map(lambda body, title=f"{attempt}": scene.forge.update(1, title, body).number, bodies))
+            assert told == [1] * len(bodies)
+    assert scene.project.pull(1)["body"] in {body.strip() for body in bodies} | set(bodies)
 
 
 @pytest.mark.parametrize("fault", [Fault("POST", "/merge", 504, after=True), Fault("POST", "/merge", 500)])
