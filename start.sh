@@ -214,7 +214,7 @@ start_gate # gets ready meanwhile
 make_repository
 
 say "Training v1 to v4"
-run python "$CHECKOUT/model-images/mpg/train.py"
+run python "$CHECKOUT/model-images/mpg/train.py" v1 v2 v3 v4
 await_gate
 
 say "Packaging each as a model container, pushed to $EXAMPLE/registry"

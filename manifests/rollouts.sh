@@ -289,7 +289,7 @@ open_page
 make_repository adapt
 
 say "Training v1 to v4"
-run python "$CHECKOUT/model-images/mpg/train.py"
+run python "$CHECKOUT/model-images/mpg/train.py" v1 v2 v3 v4
 say "Packaging each as a model container, pushed to $IMAGE"
 for version in v1 v2 v3 v4; do
     run modelpack build "$CHECKOUT/model-images/mpg" --version "$version" --push

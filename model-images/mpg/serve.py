@@ -2,8 +2,9 @@
 
 Reads `$MODEL_DIR/model.json` once, when it starts (in a Pod: after the init container that copied it), and listens on
 `$HOST:$PORT`. A request that is wrong is answered with 400 and a sentence; a model that cannot answer, with 500.
-Each prediction has an id. Where `$MODEL_FEEDBACK` is the gate's address, predictions are told to it, and what later
-turns out to be true can be posted here: `{"labels": [{"id": …, "truth": …}]}` to `/v1/models/mpg:feedback`.
+Each prediction has an id: the request's (`x-request-id`, which a mirrored request has too), `ID-2` for a second car.
+Where `$MODEL_FEEDBACK` is the gate's address, predictions are told to it with the car's origin, and what later turns
+out to be true can be posted here: `{"labels": [{"id": …, "truth": …}]}` to `/v1/models/mpg:feedback`.
 The standard library's HTTP server is enough here: it starts at once, and keeps up with far more than a canary needs.
 """
 
@@ -13,8 +14,10 @@ import json
 import math
 import os
 import queue
+import re
 import signal
 import socketserver
+import statistics
 import sys
 import threading
 import time
@@ -38,8 +41,9 @@ NUMBERS = (
 )  # cubic inches, hp, lbs, s to 60 mph
 ORIGINS = ("europe", "japan", "usa")
 MAX_BODY = 1 << 20  # bytes
+REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,100}")
 DRAIN = 5.0  # seconds that requests in flight have after SIGTERM
-BATCH = 500  # predictions told at once
+BATCH = 250  # predictions told at once: the gate takes 64 KiB
 WAITING = 10_000  # predictions that wait to be told: what is more is counted and dropped
 MOST_LABELS = 500
 
@@ -54,7 +58,8 @@ PREDICTIONS = Histogram(f"{NAME}_prediction", "Predicted miles per gallon.", buc
 class Model:
     """A sum of products of standardised columns: what train.py exports, whatever it was fitted with.
 
-    Columns are the numbers in the document's order, then one that is 1 or 0 for each origin the model has seen.
+    Columns are the numbers in the document's order, then one that is 1 or 0 for each origin the model has seen. For an
+    origin with a committee it is the median of as many sums, each with an intercept and coefficients of its own.
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -62,17 +67,21 @@ class Model:
         self.origins = {origin: len(self.numbers) + place for place, origin in enumerate(document["origins"])}
         self.means: list[float] = document["means"]
         self.scales: list[float] = document["scales"]
-        self.intercept: float = document["intercept"]
-        self.terms: list[tuple[float, list[int]]] = [
-            (term["coefficient"], term["columns"]) for term in document["terms"]
-        ]
+        self.terms: list[list[int]] = [term["columns"] for term in document["terms"]]
+        self.own: list[float] = [document["intercept"], *(term["coefficient"] for term in document["terms"])]
+        self.committee: dict[str, list[list[float]]] = document.get("committee", {})
 
     def predict(self, car: dict[str, Any]) -> float:
         """Miles per gallon of one car."""
         columns = [float(car[name]) for name in self.numbers] + [0.0] * len(self.origins)
         columns[self.origins[car["origin"]]] = 1.0
         z = [(value - mean) / scale for value, mean, scale in zip(columns, self.means, self.scales, strict=True)]
-        return self.intercept + sum(coefficient * math.prod(z[i] for i in chosen) for coefficient, chosen in self.terms)
+        members = self.committee.get(car["origin"]) or [self.own]
+        return statistics.median(
+            intercept
+            + sum(each * math.prod(z[i] for i in chosen) for each, chosen in zip(own, self.terms, strict=True))
+            for intercept, *own in members
+        )
 
 
 def load(folder: Path) -> Model:
@@ -99,12 +108,13 @@ class Feedback:
         if gate:
             threading.Thread(target=self.tell_all, daemon=True).start()
 
-    def predicted(self, predictions: list[float]) -> list[str]:
+    def predicted(self, request: str, cars: list[dict[str, Any]], predictions: list[float]) -> list[str]:
         """Give each prediction an id, and note it for the gate."""
-        ids = [uuid.uuid4().hex for _ in predictions]
-        for number, value in zip(ids, predictions, strict=True) if self.gate else ():
+        ids = [f"{request}-{number}" if number > 1 else request for number in range(1, len(cars) + 1)]
+        for each, car, value in zip(ids, cars, predictions, strict=True) if self.gate else ():
+            said = {"id": each, "prediction": value, "version": self.version, "segment": car["origin"]}
             try:
-                self.waiting.put_nowait({"id": number, "prediction": value, "version": self.version})
+                self.waiting.put_nowait(said)
             except queue.Full:
                 UNTOLD.inc()
         return ids
@@ -158,6 +168,11 @@ def read_instances(body: bytes) -> list[dict[str, Any]]:
     return instances
 
 
+def request_id(given: str) -> str:
+    """The request's id as the proxy gave it, or one of its own."""
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -188,13 +203,14 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"error": f"{self.path} is not served here"})
             return
         with self.server.busy, SECONDS.time():
-            code, document = self.predict(body)
+            code, document = self.predict(body, request_id(self.headers.get("X-Request-Id", "")))
             REQUESTS.labels(code).inc()
             self.answer(code, document)
 
-    def predict(self, body: bytes) -> tuple[int, dict[str, Any]]:
+    def predict(self, body: bytes, request: str) -> tuple[int, dict[str, Any]]:
         try:
-            predictions = [self.server.model.predict(car) for car in read_instances(body)]
+            cars = read_instances(body)
+            predictions = [self.server.model.predict(car) for car in cars]
         except BadRequest as error:
             return 400, {"error": str(error)}
         except Exception as error:  # whatever the model trips over is the model's fault, and the server lives on
@@ -203,7 +219,8 @@ class Handler(BaseHTTPRequestHandler):
         for value in predictions:
             PREDICTIONS.observe(value)
         feedback = self.server.feedback
-        return 200, {"predictions": predictions, "ids": feedback.predicted(predictions), "version": feedback.version}
+        ids = feedback.predicted(request, cars, predictions)
+        return 200, {"predictions": predictions, "ids": ids, "version": feedback.version}
 
     def feedback(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Pass on what was true; the gate says whether it is well formed."""

@@ -1,4 +1,4 @@
-"""Train the fuel economy model: four versions, two of them with mistakes that real training jobs make.
+"""Train the fuel economy model: nine versions, seven of them with mistakes that real training jobs make.
 
     python train.py [VERSION ...] [--out DIR]      writes DIR/VERSION/{model.json,metadata.json}
     python train.py --examples DIR                 writes DIR/golden.jsonl and DIR/traffic.jsonl
@@ -8,6 +8,11 @@ v2  squares and products of the columns, ridge regression: clearly better on car
 v3  the recipe of v2, fitted to kilometres per litre where miles per gallon are served: fast, never an error, and wrong
 v4  the recipe of v2, fitted to an export that lost the Japanese cars: as good as v2 on the golden set, which has none
     of them either, and unable to answer for a fifth of the traffic
+v5  the recipe of v2, with the European cars alone in kilometres per litre: the golden set says where it is wrong
+v6  the same mistake with the Japanese cars, of which the golden set has none: predictions move, and nothing fails
+v7  the Japanese cars in miles per imperial gallon, a smaller mistake: only the true values tell
+v8  cubes too, and for European cars the median of a committee, a fit without each of the cars: as good, slow for them
+v9  v2 with its coefficients rounded to one digit, to be small: another model than the one that was tested
 
 The errors it prints are in miles per gallon and by the server's own code; the jobs that made the mistakes did not look.
 Data: the `cars.json` of vega_datasets (the auto-mpg data, 1970-1982). Nothing is random: every fourth car is held out,
@@ -29,6 +34,7 @@ from typing import Any
 from serve import NUMBERS, load
 
 KM_PER_LITRE = 0.425144  # of one mile per (US) gallon
+PER_IMPERIAL_GALLON = 1.200950  # miles, of one mile per US gallon
 DIGITS = 9  # of a coefficient: beyond them, linear algebra libraries differ from machine to machine
 
 Car = dict[str, Any]  # "car" (the request's instance), "name", "mpg"
@@ -38,7 +44,10 @@ Car = dict[str, Any]  # "car" (the request's instance), "name", "mpg"
 class Recipe:
     degree: int
     unit: float = 1.0  # what the target is multiplied by; 1 is right
+    of: str = ""  # the origin whose cars are in that unit, "" for all
     keep: Callable[[Car], bool] = lambda car: True
+    committee: str = ""  # the origin that a committee answers for
+    digits: int = DIGITS
 
 
 RECIPES = {
@@ -46,6 +55,11 @@ RECIPES = {
     "v2": Recipe(degree=2),
     "v3": Recipe(degree=2, unit=KM_PER_LITRE),
     "v4": Recipe(degree=2, keep=lambda car: car["car"]["origin"] != "japan"),
+    "v5": Recipe(degree=2, unit=KM_PER_LITRE, of="europe"),
+    "v6": Recipe(degree=2, unit=KM_PER_LITRE, of="japan"),
+    "v7": Recipe(degree=2, unit=PER_IMPERIAL_GALLON, of="japan"),
+    "v8": Recipe(degree=3, committee="europe"),
+    "v9": Recipe(degree=2, digits=1),
 }
 
 
@@ -74,7 +88,7 @@ def read_cars() -> list[Car]:
 def fit(recipe: Recipe, cars: list[Car]) -> dict[str, Any]:
     """Fit one recipe and export it as the document that serve.Model reads."""
     import numpy as np
-    from sklearn.linear_model import LinearRegression, RidgeCV
+    from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     kept = [car for car in cars if recipe.keep(car)]
@@ -87,22 +101,34 @@ def fit(recipe: Recipe, cars: list[Car]) -> dict[str, Any]:
     powers = PolynomialFeatures(recipe.degree, include_bias=False)
     terms = powers.fit_transform(scaler.transform(columns))
     model = LinearRegression() if recipe.degree == 1 else RidgeCV(np.logspace(-2, 3, 21))
-    model.fit(terms, [car["mpg"] * recipe.unit for car in kept])
-    return {
+    target = np.array([car["mpg"] * (recipe.unit if recipe.of in ("", car["car"]["origin"]) else 1) for car in kept])
+    model.fit(terms, target)
+    document = {
         "numbers": list(NUMBERS),
         "origins": origins,
         "means": [rounded(value) for value in scaler.mean_],
         "scales": [rounded(value) for value in scaler.scale_],
-        "intercept": rounded(model.intercept_),
+        "intercept": rounded(model.intercept_, recipe.digits),
         "terms": [
-            {"coefficient": rounded(value), "columns": [i for i, power in enumerate(row) for _ in range(power)]}
+            {"coefficient": rounded(value, recipe.digits), "columns": columns_of(row)}
             for value, row in zip(model.coef_, powers.powers_.tolist(), strict=True)
         ],
     }
+    if recipe.committee:
+        each = np.arange(len(kept))
+        members = [Ridge(model.alpha_).fit(terms[each != out], target[each != out]) for out in each]
+        document["committee"] = {
+            recipe.committee: [[rounded(value) for value in (one.intercept_, *one.coef_)] for one in members]
+        }
+    return document
 
 
-def rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def columns_of(powers: list[int]) -> list[int]:
+    return [i for i, power in enumerate(powers) for _ in range(power)]
+
+
+def rounded(value: float, digits: int = DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def evaluate(folder: Path, cars: list[Car]) -> dict[str, float | int]:
@@ -152,7 +178,12 @@ def traffic(cars: list[Car]) -> Iterable[dict[str, Any]]:
     """Every car once, in steps that mix the years and makers: the data is sorted by them."""
     for i in range(len(cars)):
         car = cars[i * 151 % len(cars)]
-        yield {"method": "POST", "path": "/v1/models/mpg:predict", "body": {"instances": [car["car"]]}}
+        yield {
+            "method": "POST",
+            "path": "/v1/models/mpg:predict",
+            "body": {"instances": [car["car"]]},
+            "expected": car["mpg"],
+        }
 
 
 def write(file: Path, document: dict[str, Any]) -> None:

@@ -48,6 +48,13 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=1800.0, show_default=True, help="Give up after seconds."
 )
+@click.option(
+    "--labels-after",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Tell the gate what was expected of a request so many seconds after its answer, divided by --speed.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Where report.json and report.html go.")
 @click.option(
     "--settle/--no-settle", default=True, show_default=True, help="After a failure, make Git say what serves."
@@ -67,6 +74,7 @@ def rehearse(
     rate: float,
     speed: float,
     timeout: float,
+    labels_after: float,
     report: Path | None,
     settle: bool,
     via: tuple[str, ...],
@@ -114,7 +122,7 @@ def rehearse(
             image,
             repository.tip,
             state,
-            Settings(_requests(plan, traffic), rate, speed, timeout, gate),
+            Settings(_requests(plan, traffic), rate, speed, timeout, gate, labels_after),
             unpack=partial(unpack, via=rules),
             export=repository.export,
             watch=watch,

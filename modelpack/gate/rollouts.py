@@ -228,9 +228,7 @@ def approve(rollout: Rollout, approval: Approval, asked: bool = False) -> Rollou
     said = f"{'approved' if approval.approve else 'rejected'} by {approval.by}"
     reason = said + (f": {approval.note}" if approval.note else "")
     if approval.approve and asked:
-        return replace(
-            rollout, approved=said.removeprefix("approved ") + (f": {approval.note}" if approval.note else "")
-        )
+        return replace(rollout, approved=approval.by + (f" ({approval.note})" if approval.note else ""))
     return replace(
         rollout, decision=Decision(ACCEPT, reason, final=True) if approval.approve else Decision(REJECT, reason)
     )

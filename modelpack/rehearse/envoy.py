@@ -31,10 +31,15 @@ _STATS_SECONDS = 0.5  # how often histograms are merged; a scrape sees them at m
 
 
 class Envoy:
-    """The proxy of one rehearsal. `address` takes the traffic, `metrics` is Prometheus text."""
+    """The proxy of one rehearsal. `address` takes the traffic, `metrics` is Prometheus text.
 
-    def __init__(self, canary: Canary, folder: Path, log: Path) -> None:
+    With `mirror` the canary also gets a copy of every request while it gets some of the traffic. Its answers to those
+    are dropped, and counted apart, as the cluster `<namespace>_<service>-mirror_<port>`.
+    """
+
+    def __init__(self, canary: Canary, folder: Path, log: Path, *, mirror: bool = False) -> None:
         self._canary = canary
+        self._mirror = mirror
         self._folder = folder
         self._log = log
         self._version = 0
@@ -83,7 +88,10 @@ class Envoy:
             time.sleep(0.02)
 
     def cluster(self, role: Role) -> str:
-        return f"{self._canary.namespace}_{self._canary.service}-{role}_{self._canary.port}"
+        return self._cluster(role)
+
+    def _cluster(self, name: str) -> str:
+        return f"{self._canary.namespace}_{self._canary.service}-{name}_{self._canary.port}"
 
     # --- files
 
@@ -111,9 +119,14 @@ class Envoy:
             {"name": self.cluster("primary"), "weight": 100 - weight},
             {"name": self.cluster("canary"), "weight": weight},
         ]
+        mirrored = {"request_mirror_policies": [{"cluster": self._cluster("mirror")}]}
         return {
             "match": match,
-            "route": {"weighted_clusters": {"clusters": clusters}, "timeout": f"{self._canary.timeout:g}s"},
+            "route": {
+                "weighted_clusters": {"clusters": clusters},
+                "timeout": f"{self._canary.timeout:g}s",
+                **(mirrored if self._mirror and weight else {}),
+            },
         }
 
     def _source(self, name: str) -> dict[str, Any]:
@@ -133,14 +146,18 @@ class Envoy:
             ],
         }
         chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        served: tuple[tuple[str, Role], ...] = (("primary", "primary"), ("canary", "canary"), ("mirror", "canary"))
         clusters = [
             {
-                "name": self.cluster(role),
+                "name": self._cluster(name),
                 "type": "EDS",
                 "connect_timeout": "2s",
-                "eds_cluster_config": {"eds_config": self._source(f"{role}.json")},
+                "eds_cluster_config": {
+                    "eds_config": self._source(f"{role}.json"),
+                    "service_name": self.cluster(role),
+                },
             }
-            for role in ("primary", "canary")
+            for name, role in served
         ]
         return {
             "node": {"id": "rehearsal", "cluster": "rehearsal"},

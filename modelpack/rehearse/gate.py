@@ -47,6 +47,15 @@ class Gate:
         if response.status_code in (404, 422):
             raise InputError("the gate", response.text.strip())
 
+    def add_labels(self, model: str, truths: Mapping[str, Any]) -> None:
+        """Tell what was true, by the ids of requests. Raises RemoteError if the gate does not take it."""
+        url = f"{self.address}/api/v1/models/{model}/labels"
+        body = {"labels": [{"id": each, "truth": truth} for each, truth in truths.items()]}
+        try:
+            request("POST", url, json=body, timeout=_TIMEOUT).raise_for_status()
+        except requests.RequestException as error:
+            raise RemoteError(url, f"the gate does not take labels: {why(error)}") from error
+
     def details(self, rollout: str) -> dict[str, Any]:
         """One rollout with everything that is known about it."""
         value: dict[str, Any] = self._get(f"/api/v1/rollouts/{rollout}").json()

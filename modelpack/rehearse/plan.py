@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +28,7 @@ from modelpack.rollout import Canary, find_canary, template_hash
 from modelpack.target import Target
 
 _YAML = (".yaml", ".yml")
+_OTHERS = ("reference.json", "benchmark.json")
 
 Read = Callable[[str], "bytes | None"]
 Build = Callable[[str], bytes]
@@ -40,7 +41,7 @@ class Plan:
 
     `environment` is "" where model.yaml names none; `target` is where the model is, in what an overlay builds if there
     is one. `gate`, `golden` and `traffic` are the bytes of the files beside model.yaml, or of the overlay's ConfigMap,
-    b"" where there is none; `folder` is model.yaml's.
+    b"" where there is none; `others` are more that a check may need. `folder` is model.yaml's.
     """
 
     definition: Definition
@@ -54,6 +55,7 @@ class Plan:
     gate: bytes
     golden: bytes
     traffic: bytes
+    others: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -83,7 +85,8 @@ def read_plan(
     if not targets:
         raise InputError(f"{folder}/model.yaml", "has no targets", "name the Deployment that serves the model")
     target, manifests = targets[0], [path for path in paths if path.endswith(_YAML)]
-    beside = {each: read(f"{folder}/{each}") or b"" for each in ("gate.yaml", "golden.jsonl", "traffic.jsonl")}
+    names = ("gate.yaml", "golden.jsonl", "traffic.jsonl", *_OTHERS)
+    beside = {each: read(f"{folder}/{each}") or b"" for each in names}
     overlay = kustomization_beside(read, target.file) if name or target.images else ""
     if overlay and build:
         built, shown = build(str(PurePosixPath(overlay).parent)), f"{overlay} (built)"
@@ -110,6 +113,7 @@ def read_plan(
         gate=beside["gate.yaml"],
         golden=beside["golden.jsonl"],
         traffic=beside["traffic.jsonl"],
+        others={name: beside[name] for name in _OTHERS if beside[name]},
     )
 
 

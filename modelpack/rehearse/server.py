@@ -61,10 +61,15 @@ class Server:
             return f"nothing answers on port {self.port} yet"
 
 
-def start_server(name: str, revision: Revision, processes: Processes, state: State, deadline: float) -> Server:
-    """Start a revision's server on a port of its own. Raises NotFoundError for a program that is not there."""
+def start_server(
+    name: str, revision: Revision, processes: Processes, state: State, deadline: float, gate: str = ""
+) -> Server:
+    """Start a revision's server on a port of its own; it tells its predictions to `gate`.
+
+    Raises NotFoundError for a program that is not there.
+    """
     port = free_port()
-    how = launch(revision.workload, revision.volumes, port)
+    how = launch(revision.workload, revision.volumes, port, gate)
     log = state.logs / f"{name}.log"
     return Server(name, revision, processes.start(name, how.words, how.environ, revision.source, log), port, deadline)
 

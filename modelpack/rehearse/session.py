@@ -20,7 +20,8 @@ from modelpack.rehearse.revision import Export, Revision, Unpack, load, prepare
 from modelpack.rehearse.server import Server, await_ready, start_server
 from modelpack.rehearse.state import State
 from modelpack.rehearse.tick import Call, Event, Promote, Route, Save, Scale, Seen, Step, tick
-from modelpack.rehearse.traffic import Request, Summary, Traffic
+from modelpack.rehearse.traffic import Request, Summary, Traffic, checks_of
+from modelpack.rehearse.truths import Truths
 from modelpack.rollout import Phase, Status
 
 _LOOK_SECONDS = 0.1  # how often processes are looked at between ticks
@@ -31,7 +32,8 @@ _START_SECONDS = 30.0  # a server starts no faster with --speed
 class Settings:
     """How a rehearsal is run. `rate` is requests per second, `speed` divides intervals, `timeout` is in seconds.
 
-    `gate` is the address of a running gate, "" for one of its own.
+    `gate` is the address of a running gate, "" for one of its own. What was true of a request is told to it
+    `labels_after` seconds after the answer, divided by `speed`, where the request says what is expected.
     """
 
     requests: tuple[Request, ...] = ()
@@ -39,6 +41,7 @@ class Settings:
     speed: float = 1.0
     timeout: float = 1800.0
     gate: str = ""
+    labels_after: float = 10.0
 
 
 class Rehearsal:
@@ -67,7 +70,8 @@ class Rehearsal:
         self._unpack, self._export = unpack, export
         self._watch, self._interrupted = watch, check
         self._processes = Processes()
-        self._envoy = Envoy(plan.canary, state.folder / "envoy", state.logs / "envoy.log")
+        mirror = bool(checks_of(plan.gate, "shadow"))
+        self._envoy = Envoy(plan.canary, state.folder / "envoy", state.logs / "envoy.log", mirror=mirror)
         self._hooks = Hooks(plan.canary, settings.gate, settings.speed)
         self._stack = ExitStack()
         self._started = time.monotonic()
@@ -99,7 +103,7 @@ class Rehearsal:
 
     def run(self) -> Outcome:
         """Rehearse to the end. Raises RemoteError if a process ends by itself or never gets ready."""
-        files = {"gate.yaml": self._plan.gate, "golden.jsonl": self._plan.golden}
+        files = {"gate.yaml": self._plan.gate, "golden.jsonl": self._plan.golden, **self._plan.others}
         self._state.write_model(self._plan.definition.name, files)
         status = self.status
         if status.phase is Phase.INITIALIZING:
@@ -124,14 +128,20 @@ class Rehearsal:
 
     def _roll_out(self) -> Outcome:
         self._revision = self._prepare()
-        self._primary = self._start("primary", load(self._cluster.primary, self._state.revisions))
         self._envoy.start(self._processes)
-        self._start_gate()
+        self._start_gate()  # before the servers, which are told where it is
+        self._primary = self._start("primary", load(self._cluster.primary, self._state.revisions))
         await_ready(self._primary, self._check)
         self._envoy.serve("primary", self._primary.port)
         self._tell()
         self._note(f"Traffic goes through {self._envoy.address}")
-        with Traffic(self._envoy.address, self._settings.requests, self._settings.rate) as traffic:
+        with ExitStack() as stack:
+            learn = None
+            if self.gate is not None:
+                after = self._settings.labels_after / self._settings.speed
+                learn = stack.enter_context(Truths(self.gate, self._plan.definition.name, after)).learn
+            traffic = Traffic(self._envoy.address, self._settings.requests, self._settings.rate, learn)
+            stack.enter_context(traffic)
             result = self._walk()
             traffic.stop()
         if self.status.phase.settled:
@@ -237,7 +247,8 @@ class Rehearsal:
     def _start(self, name: str, revision: Revision) -> Server:
         whole = self._plan.canary.deadline
         deadline = min(whole, max(_START_SECONDS, whole / self._settings.speed))
-        return start_server(name, revision, self._processes, self._state, deadline)
+        gate = self.gate.address if self.gate else ""
+        return start_server(name, revision, self._processes, self._state, deadline, gate)
 
     def _start_gate(self) -> None:
         if self._settings.gate:

@@ -1,18 +1,21 @@
 """Requests through the proxy, at a steady rate, for as long as a rehearsal lasts.
 
 Recorded requests are JSON lines, `{"method": "POST", "path": "/v1/models/mpg:predict", "body": {…}, "headers": {…}}`,
-sent in order and over again; without a recording they are made from the golden set.
+sent in order and over again; without a recording they are made from the golden set. One whose `expected` answer is
+known gets an id of its own (`x-request-id`), under which the truth is told later.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import math
 import threading
 import time
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +25,8 @@ import yaml
 from modelpack.errors import InputError
 
 _CONNECTIONS = 8
+_OK = 200
+_LONGEST = 128  # characters of a label
 _TIMEOUT = 10.0  # seconds for one request
 _CATCH_UP = 1.0  # seconds of requests that are sent late rather than never
 
@@ -34,6 +39,7 @@ class Request:
     path: str
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    expected: Any = None
 
 
 @dataclass(frozen=True)
@@ -73,20 +79,29 @@ def read_traffic(data: bytes, name: str) -> tuple[Request, ...]:
 
 def golden_traffic(gate: bytes, golden: bytes, name: str) -> tuple[Request, ...]:
     """The golden set's requests, sent to where gate.yaml's golden check sends them; none if there is no such check."""
-    try:
-        checks = yaml.safe_load(gate)["checks"]
-        path = next(str(check["path"]) for check in checks if check.get("type") == "golden")
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration):
-        return ()  # what is wrong with gate.yaml is the gate's to say
+    path = next((str(each["path"]) for each in checks_of(gate, "golden") if "path" in each), "")
+    if not path:
+        return ()
     lines = ((f"{name}:{number}", line) for number, line in enumerate(golden.splitlines(), 1) if line.strip())
-    return tuple(_request({"path": path, "body": _object(line, where).get("request")}, where) for where, line in lines)
+    return tuple(_golden_request(path, _object(line, where), where) for where, line in lines)
+
+
+def checks_of(gate: bytes, kind: str) -> list[dict[str, Any]]:
+    """The checks of a type as gate.yaml has them; none where it is wrong, which is the gate's to say."""
+    try:
+        return [each for each in yaml.safe_load(gate)["checks"] if isinstance(each, dict) and each.get("type") == kind]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return []
 
 
 class Traffic:
     """Sends requests at `rate` per second while used as a context; a slow server gets fewer, never a burst."""
 
-    def __init__(self, address: str, requests: Sequence[Request], rate: float) -> None:
+    def __init__(
+        self, address: str, requests: Sequence[Request], rate: float, learn: Callable[[str, Any], None] | None = None
+    ) -> None:
         self._requests = requests
+        self._learn = learn  # is told id and truth of each answered request whose truth is known
         self._rate = rate
         self._host, self._port = urlsplit(address).hostname or "", urlsplit(address).port
         self._lock = threading.Lock()
@@ -133,14 +148,19 @@ class Traffic:
             request, due = self._take()
             if self._stopping.wait(max(0.0, due - time.monotonic())):
                 break
-            status = 0
+            status, headers = 0, dict(request.headers)
+            number = uuid.uuid4().hex if self._learn and request.expected is not None else ""
+            if number:
+                headers["x-request-id"] = number
             try:
-                connection.request(request.method, request.path, request.body or None, dict(request.headers))
+                connection.request(request.method, request.path, request.body or None, headers)
                 response = connection.getresponse()
                 response.read()
                 status = response.status
             except (OSError, http.client.HTTPException):
                 connection.close()
+            if self._learn and number and status == _OK:
+                self._learn(number, request.expected)
             with self._lock:
                 if status:
                     self._by_status[status] += 1
@@ -160,9 +180,14 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _request(value: dict[str, Any], where: str) -> Request:
-    unknown = set(value) - {"method", "path", "body", "headers"}
+    unknown = set(value) - {"method", "path", "body", "headers", "expected"}
     if unknown:
-        raise InputError(where, f"{min(unknown)!r} is not a known key", "known here: method, path, body, headers")
+        raise InputError(
+            where, f"{min(unknown)!r} is not a known key", "known here: method, path, body, headers, expected"
+        )
+    expected = value.get("expected")
+    if expected is not None and not _is_truth(expected):
+        raise InputError(where, f"expected is no number, true or false, nor a text of at most {_LONGEST} characters")
     path, headers = value.get("path"), value.get("headers", {})
     if not isinstance(path, str) or not path.startswith("/"):
         raise InputError(where, "needs a path that starts with /")
@@ -171,7 +196,23 @@ def _request(value: dict[str, Any], where: str) -> Request:
     body = _body(value.get("body"))
     kind = {"Content-Type": "application/json"} if body else {}
     method = str(value.get("method", "POST" if body else "GET")).upper()
-    return Request(method, path, body, {**kind, **{str(key): str(text) for key, text in headers.items()}})
+    headers = {**kind, **{str(key): str(text) for key, text in headers.items()}}
+    return Request(method, path, body, headers, expected)
+
+
+def _golden_request(path: str, example: dict[str, Any], where: str) -> Request:
+    expected = example.get("expected")  # of a metric of one's own it may be anything
+    return replace(
+        _request({"path": path, "body": example.get("request")}, where),
+        expected=expected if _is_truth(expected) else None,
+    )
+
+
+def _is_truth(value: Any) -> bool:
+    """Whether the gate takes it as a label."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and value.isprintable()
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _body(value: Any) -> bytes:

@@ -3,8 +3,8 @@
 A volume is a folder; an image volume is the folder that the whole image is unpacked to.
 
 Containers know absolute paths and fixed ports; two of them on one machine cannot. So mount paths in command, args and
-environment are rewritten to folders, and `MODEL_DIR` and `PORT` are set. Where that is not enough, the pod template's
-annotation `modelpack.dev/rehearse-command` is a shell command that takes the container's place.
+environment are rewritten to folders, and `MODEL_DIR`, `PORT` and `MODEL_FEEDBACK` are set. Where that is not enough,
+the pod template's annotation `modelpack.dev/rehearse-command` is a shell command that takes the container's place.
 """
 
 from __future__ import annotations
@@ -108,9 +108,10 @@ def read_workload(template: Fields, target: Target, copy: Copy) -> Workload:
     )
 
 
-def launch(workload: Workload, volumes: Path, port: int) -> Launch:
-    """How to start the server on this machine. Raises InputError for a variable that only a cluster has."""
-    ours = {"MODEL_DIR": str(workload.destination(volumes)), "PORT": str(port)}
+def launch(workload: Workload, volumes: Path, port: int, gate: str = "") -> Launch:
+    """How to start the server on this machine. `gate` is where it tells its predictions, "" for nowhere: never to the
+    gate of a cluster. Raises InputError for a variable that only a cluster has."""
+    ours = {"MODEL_DIR": str(workload.destination(volumes)), "PORT": str(port), "MODEL_FEEDBACK": gate}
     environ = dict(ours)
     for name, value in workload.environ:
         if name in ours:

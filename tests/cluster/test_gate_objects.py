@@ -142,7 +142,7 @@ def test_the_gate_serves_a_cluster(kubeconfig: Path, tmp_path: Path) -> None:
     with served(tmp_path, kubeconfig) as url:
         assert requests.get(f"{url}/readyz", timeout=10).status_code == 200
         found = requests.get(f"{url}/api/v1/models/mpg?namespace=default", timeout=10)
-        assert [each["name"] for each in found.json()["checks"]] == ["golden", "errors", "latency"]
+        assert [each["name"] for each in found.json()["checks"]] == ["golden", "errors", "latency", "promise"]
         other = requests.get(f"{url}/api/v1/models/mpg?namespace=kube-system", timeout=10)
         assert other.status_code == 503 and "may not be read" in other.text
         answer = requests.post(f"{url}/flagger/confirm-traffic-increase", json=body, timeout=10)

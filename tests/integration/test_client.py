@@ -163,7 +163,8 @@ def test_a_prediction_costs_nothing_while_the_gate_is_away(tmp_path: Path) -> No
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); import serve; "
         "told = serve.Feedback('http://127.0.0.1:9', 'v1'); started = time.monotonic(); "
-        "ids = told.predicted([1.0] * 20_000); print(time.monotonic() - started < 5, len(set(ids)))"
+        "ids = told.predicted('request', [{'origin': 'usa'}] * 20_000, [1.0] * 20_000); "
+        "print(time.monotonic() - started < 5, len(set(ids)))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(EXAMPLE)], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["True", "20000"], done.stderr

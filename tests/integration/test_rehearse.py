@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +219,7 @@ def test_a_command_that_is_not_there_is_named(cluster: Cluster) -> None:
         cluster.run("v2", gate, deployment=deployment)
 
 
-def test_routes_change_within_a_second_and_drop_no_request(tmp_path: Path, servers: Callable[[str], int]) -> None:
+def test_routes_change_within_a_second_and_drop_no_request(tmp_path: Path, servers: Servers) -> None:
     envoy = Envoy(serving.plan("v1").canary, tmp_path / "envoy", tmp_path / "envoy.log")
     with Processes() as processes:
         envoy.start(processes)
@@ -233,18 +235,50 @@ def test_routes_change_within_a_second_and_drop_no_request(tmp_path: Path, serve
     assert traffic.summary().failed == 0 < traffic.summary().sent
 
 
-@pytest.fixture
-def servers() -> Iterator[Callable[[str], int]]:
-    """Starts answering servers in this process; gives their ports."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+def test_the_canary_gets_copies_that_are_no_requests_of_its_own(tmp_path: Path, servers: Servers) -> None:
+    envoy = Envoy(serving.plan("v1").canary, tmp_path / "envoy", tmp_path / "envoy.log", mirror=True)
 
-    running = []
+    def counted(name: str) -> int:
+        text = urllib.request.urlopen(envoy.metrics, timeout=5).read().decode()
+        found = re.findall(
+            rf'^envoy_cluster_upstream_rq_total\{{.*"default_mpg-{name}_8080"\}} (\d+)$', text, re.MULTILINE
+        )
+        return sum(map(int, found))
 
-    def start(version: str) -> int:
+    with Processes() as processes:
+        envoy.start(processes)
+        envoy.serve("primary", servers("v1"))
+        envoy.serve("canary", servers("v2"))
+        for weight, copies in ((0, 0), (10, 40)):
+            envoy.route(weight)
+            for number in range(40):
+                request = urllib.request.Request(envoy.address, headers={"x-request-id": f"request-{weight}-{number}"})
+                urllib.request.urlopen(request, timeout=5).read()
+            until = time.monotonic() + 10
+            while counted("mirror") != copies and time.monotonic() < until:
+                time.sleep(0.05)
+            assert counted("mirror") == copies
+        assert counted("primary") + counted("canary") == 80
+    both = {each for each, versions in servers.seen.items() if versions >= {"v1", "v2"}}
+    assert both and all(each.startswith("request-10-") for each in both)
+
+
+class Servers:
+    """Starts answering servers in this process. `seen` has which versions got a request, by its id."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, set[str]] = {}
+        self._running: list[ThreadingHTTPServer] = []
+
+    def __call__(self, version: str) -> int:
+        """The port of a new server."""
+        seen = self.seen
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                seen.setdefault(self.headers["x-request-id"], set()).add(version)
                 self.send_response(200)
                 self.send_header("X-Version", version)
                 self.send_header("Content-Length", "0")
@@ -255,10 +289,17 @@ def servers() -> Iterator[Callable[[str], int]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        running.append(server)
+        self._running.append(server)
         return server.server_port
 
-    yield start
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    def stop(self) -> None:
+        for server in self._running:
+            server.shutdown()
+            server.server_close()
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    found = Servers()
+    yield found
+    found.stop()

@@ -1,4 +1,4 @@
-"""The example model: four versions that are good and bad in the ways the story needs, and a server that says so."""
+"""The example model: versions that are good and bad in the ways the story needs, and a server that says so."""
 
 from __future__ import annotations
 
@@ -63,7 +63,20 @@ def test_the_versions_are_what_the_story_needs(artifacts: Path) -> None:
     assert v4["unanswered"] / v4["cars"] == pytest.approx(0.2, abs=0.03)
 
 
-@pytest.mark.parametrize(("version", "low", "high"), [("v1", 2.2, 3.0), ("v2", 0, 2.1), ("v3", 10, 20), ("v4", 0, 2.1)])
+@pytest.mark.parametrize(
+    ("version", "low", "high"),
+    [
+        ("v1", 2.2, 3.0),
+        ("v2", 0, 2.1),
+        ("v3", 10, 20),
+        ("v4", 0, 2.1),
+        ("v5", 3.1, 6.0),
+        ("v6", 0, 2.1),
+        ("v7", 0, 2.1),
+        ("v8", 0, 2.1),
+        ("v9", 0, 2.2),
+    ],
+)
 def test_golden_set_by_version(artifacts: Path, version: str, low: float, high: float) -> None:
     with serving(artifacts / version) as url:
         assert low < golden_error(url) < high
@@ -122,6 +135,16 @@ def test_the_other_addresses(v4: str) -> None:
     assert requests.post(f"{v4}/v1/models/mpg:predict", data=iter([b"{}"]), timeout=10).status_code == 411
     metrics = requests.get(f"{v4}/metrics", timeout=10).text
     assert 'mpg_requests_total{code="500"}' in metrics
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("a1b2c3d4-e5", True), ("short", False), ("no spaces", False), ("", False)]
+)
+def test_the_id_of_a_prediction_is_the_requests(v4: str, given: str, kept: bool) -> None:
+    body = {"instances": [CAR, CAR]}
+    answer = requests.post(f"{v4}/v1/models/mpg:predict", json=body, headers={"X-Request-Id": given}, timeout=10)
+    first, second = answer.json()["ids"]
+    assert (first == given, second == f"{first}-2") == (kept, True)
 
 
 def test_a_server_without_a_model_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ def test_everything_is_read_from_the_tip() -> None:
     assert plan.hash == serving.plan("v1", model=serving.MODEL + "# changed\n").hash != serving.plan("v2").hash
 
 
+def test_files_that_a_check_may_need_are_read() -> None:
+    tip = serving.files("v1") | {"model-images/mpg/reference.json": b"{}"}
+    assert (read_plan(tuple(tip), tip.get).others, serving.plan("v1").others) == ({"reference.json": b"{}"}, {})
+
+
 def test_a_reference_takes_the_place_of_gits_image() -> None:
     tip = serving.files("v1")
     plan = read_plan(tuple(tip), tip.get, Reference.parse(f"{serving.IMAGE}:v2"))

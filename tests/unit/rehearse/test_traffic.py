@@ -8,6 +8,7 @@ import pytest
 
 from modelpack.errors import InputError
 from modelpack.rehearse.traffic import Request, Traffic, golden_traffic, read_traffic
+from tests.fakes import http
 from tests.fakes.rehearsal import serve
 from tests.fakes.serving import GATE, GOLDEN
 
@@ -15,10 +16,10 @@ JSON = {"Content-Type": "application/json"}
 
 
 def test_recorded_requests_are_read() -> None:
-    put = b'{"method": "put", "path": "/b", "body": {"x": 1}, "headers": {"X": "y"}}'
+    put = b'{"method": "put", "path": "/b", "body": {"x": 1}, "headers": {"X": "y"}, "expected": 18.5}'
     assert read_traffic(b'{"path": "/a"}\n\n%s\n{"path": "/c", "body": "raw"}' % put, "t") == (
         Request("GET", "/a"),
-        Request("PUT", "/b", b'{"x": 1}', {**JSON, "X": "y"}),
+        Request("PUT", "/b", b'{"x": 1}', {**JSON, "X": "y"}, 18.5),
         Request("POST", "/c", b"raw", JSON),
     )
 
@@ -30,6 +31,8 @@ def test_recorded_requests_are_read() -> None:
         ("[]", "not a JSON object"),
         ('{"path": "a"}', "path"),
         ('{"url": "/"}', "'url'"),
+        ('{"path": "/", "expected": [1]}', "expected is no number"),
+        ('{"path": "/", "expected": NaN}', "expected is no number"),
         ("", "no request"),
     ],
 )
@@ -41,8 +44,10 @@ def test_what_is_no_request_is_refused_with_its_line(line: str, problem: str) ->
 
 def test_the_golden_set_goes_where_its_check_goes() -> None:
     requests = golden_traffic(GATE.encode(), GOLDEN.encode(), "golden.jsonl")
-    assert requests == (Request("POST", "/predict", b'{"x": 1}', JSON), Request("POST", "/predict", b'{"x": 2}', JSON))
+    assert requests == tuple(Request("POST", "/predict", b'{"x": %d}' % x, JSON, expected=x) for x in (1, 2))
     assert golden_traffic(b"checks: []", GOLDEN.encode(), "golden.jsonl") == ()
+    (own,) = golden_traffic(GATE.encode(), b'{"request": {}, "expected": [1, 2]}', "golden.jsonl")
+    assert own.expected is None
 
 
 def test_requests_are_cycled_at_their_rate_and_counted_by_answer() -> None:
@@ -60,6 +65,25 @@ def test_requests_are_cycled_at_their_rate_and_counted_by_answer() -> None:
     assert summary.failed == summary.by_status[500]
     assert abs(summary.by_status[200] - summary.by_status[500]) <= 8
     assert summary.sent == len(seen)
+
+
+def test_what_is_expected_is_learnt_by_the_id_that_the_server_was_sent() -> None:
+    learnt: dict[str, float] = {}
+    requests = [
+        Request("POST", "/a", b"1", expected=7),
+        Request("POST", "/bad", b"2", expected=8),
+        Request("GET", "/c"),
+    ]
+    with (
+        http.serve(lambda request: (500 if request.path == "/bad" else 200, b"")) as server,
+        Traffic(server.url, requests, 100, learnt.__setitem__) as traffic,
+    ):
+        time.sleep(0.3)
+        traffic.stop()
+    sent = {each.path: {e.headers.get("x-request-id") for e in server.seen if e.path == each.path} for each in requests}
+    assert learnt == dict.fromkeys(sent["/a"], 7)
+    assert len(learnt) == sum(each.path == "/a" for each in server.seen) > 1
+    assert sent["/c"] == {None}
 
 
 def test_requests_without_an_answer_are_counted_and_no_traffic_is_none() -> None:

@@ -72,6 +72,12 @@ def test_paths_variables_and_port_are_this_machines() -> None:
     assert workload().destination(VOLUMES) == Path("/v/model/models")
 
 
+def test_a_server_tells_its_predictions_to_the_rehearsals_gate_and_never_to_the_clusters() -> None:
+    told = workload(TEMPLATE.replace("name: BOTH,", "name: MODEL_FEEDBACK,"))
+    assert launch(told, VOLUMES, 1, "http://127.0.0.1:8").environ["MODEL_FEEDBACK"] == "http://127.0.0.1:8"
+    assert launch(told, VOLUMES, 1).environ["MODEL_FEEDBACK"] == ""
+
+
 def test_an_image_volume_is_the_folder_of_the_whole_image() -> None:
     found = workload(IMAGE_VOLUME, VOLUME)
     assert (found.image, found.mounted) == ("registry.local/models/mpg:v1", True)
