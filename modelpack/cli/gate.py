@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import click
 
+from modelpack.cli.simulate import simulate
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ _ERRORS = {404: NotFoundError, 409: RefusedError, 422: InputError}
 @click.group()
 def gate() -> None:
     """The metrics checker that Flagger asks: may this canary be promoted?"""
+
+
+gate.add_command(simulate)
 
 
 @gate.command()
@@ -53,6 +57,12 @@ def gate() -> None:
     type=click.IntRange(0, 65535),
     help="One more port, for model servers: it takes predictions and labels, and nothing else.",
 )
+@click.option(
+    "--alerts",
+    metavar="URL",
+    envvar="MODELPACK_ALERTS",
+    help="A webhook that hears when what serves calls for a new model, as Alertmanager's do (also $MODELPACK_ALERTS).",
+)
 @click.option("--json", "as_json", is_flag=True, help='Print {"url": …} when ready.')
 def serve(
     rehearsal: Path | None,
@@ -63,6 +73,7 @@ def serve(
     host: str,
     port: int,
     feedback_port: int | None,
+    alerts: str | None,
     as_json: bool,
 ) -> None:
     """Serve webhooks, JSON API and page until SIGTERM or Ctrl-C.
@@ -88,11 +99,14 @@ def serve(
         raise click.BadParameter(f"{prometheus!r} is not an http address", param_hint="--prometheus")
     try:
         from modelpack.gate.server import serve as run
+        from modelpack.gate.watch import receiver
     except ImportError as error:
         extras = "gate,cluster" if cluster else "gate"
         raise InputError(
             "modelpack gate", f"needs {error.name}", f"run pip install 'modelpack-delivery[{extras}]'"
         ) from error
+
+    tell = receiver(alerts) if alerts else None
 
     def ready(url: str) -> None:
         click.echo(json.dumps({"url": url}) if as_json else f"gate at {url}")
@@ -106,9 +120,9 @@ def serve(
     if rehearsal is not None:
         from modelpack.gate.rehearsal import Rehearsal
 
-        run(rehearsal, Rehearsal(rehearsal), host, port, ready, feedback_port)
+        run(rehearsal, Rehearsal(rehearsal), host, port, ready, feedback_port, tell)
     elif prometheus and state:
-        run(state, _in_cluster(context, prometheus), host, port, ready, feedback_port)
+        run(state, _in_cluster(context, prometheus), host, port, ready, feedback_port, tell)
 
 
 def _in_cluster(context: str | None, prometheus: str) -> Surroundings:

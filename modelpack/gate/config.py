@@ -10,7 +10,7 @@ from modelpack.definition import API_VERSION
 from modelpack.errors import NotFoundError
 from modelpack.fields import read
 from modelpack.gate.checks import Check, Golden, ReadsFiles, parse_check
-from modelpack.gate.signals import Drift, Labels, read_signals
+from modelpack.gate.signals import Spec, read_signals
 
 FILE = "gate.yaml"
 FILES = (FILE, "golden.jsonl", "reference.json", "benchmark.json")  # what a model's folder may hold for its gate
@@ -29,7 +29,7 @@ class GateConfig:
     horizon: float
     alpha: float
     checks: tuple[Check, ...]
-    signals: tuple[Labels | Drift, ...] = ()
+    signals: tuple[Spec, ...] = ()
 
     @property
     def goldens(self) -> tuple[Golden, ...]:
@@ -74,6 +74,6 @@ def parse(files: Mapping[str, bytes], folder: str) -> GateConfig:
     if spent > alpha + 1e-12 or (None in own and spent >= alpha):
         problem = f"is {alpha:g}, and the checks' own are {spent:g} together"
         raise fields.error("alpha", problem, "it is the chance of a wrong verdict over all checks: give them less")
-    config = GateConfig(model, fields.duration("horizon"), alpha, tuple(checks), read_signals(fields))
+    config = GateConfig(model, fields.duration("horizon"), alpha, tuple(checks), read_signals(fields, files, folder))
     fields.done()
     return config

@@ -26,6 +26,7 @@ from modelpack.gate.judging import Judging, read_files
 from modelpack.gate.measurements import Measurements
 from modelpack.gate.meter import Measured, Meter, Steady
 from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Approval, Call, Rollout
+from modelpack.gate.samples import MetricSource
 from modelpack.gate.store import Event, Store
 from modelpack.gate.target import Surroundings, Target
 from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
@@ -82,6 +83,19 @@ class Gate:
     def probing(self, rollout_id: str) -> bool:
         """Whether the golden set is being asked."""
         return rollout_id in self._probing
+
+    # -- what serves
+
+    def now(self) -> float:
+        return self._clock()
+
+    def canaries(self) -> dict[tuple[str, str], str]:
+        """The models of all Canaries that ever called, by namespace and name."""
+        return dict(self._canaries)
+
+    def metrics(self, namespace: str, name: str) -> MetricSource:
+        """Where a Canary's counters are; raises ModelpackError."""
+        return self._surroundings.source(self._surroundings.resolve(namespace, name), ())
 
     # -- Flagger's calls
 

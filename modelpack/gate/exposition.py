@@ -11,14 +11,16 @@ from modelpack.gate.config import GateConfig
 from modelpack.gate.rollouts import ACTIVE
 from modelpack.gate.store import Store
 from modelpack.gate.verdict import VERDICTS
+from modelpack.gate.watch import STATUSES, Watch
 
 
 class Exposition:
     """Counts webhook calls, and shows the rollouts that are under way."""
 
-    def __init__(self, store: Store, config: Callable[[str], GateConfig]) -> None:
-        """`config` gives what a rollout is judged by."""
+    def __init__(self, store: Store, config: Callable[[str], GateConfig], watch: Watch) -> None:
+        """`config` gives what a rollout is judged by, `watch` what is seen of what serves."""
         self._store = store
+        self._watch = watch
         self._config = config
         self._registry = CollectorRegistry()
         self._calls = Counter(
@@ -69,7 +71,32 @@ class Exposition:
         ended = _gauge("rollouts", "Rollouts by what became of them.", "state")
         for (namespace, name, model, state), count in self._store.count().items():
             ended.add_metric([namespace, name, model, state], count)
+        yield from _signals(self._watch)
         yield from (verdict, weight, requests, value, margin, *bounds.values(), ended)
+
+
+def _signals(watch: Watch) -> Iterator[Metric]:
+    """What serves, as of the watch's last round. Alerts came from Prometheus: it need not hear of them again."""
+    status = _gauge("signal_status", "1 for a signal's status.", "signal", "kind", "status")
+    numbers = {
+        key: _gauge(f"signal_{key}", text, "signal", "kind")
+        for key, text in (
+            ("value", "What a signal measures."),
+            ("limit", "What it may be."),
+            ("n", "How many predictions, labels or requests it rests on."),
+        )
+    }
+    for place, found in watch.latest.items():
+        for each in found:
+            if each["kind"] == "alert":
+                continue
+            labels = [*place, each["name"], each["kind"]]
+            for one in STATUSES:
+                status.add_metric([*labels, one], float(each["status"] == one))
+            for key, family in numbers.items():
+                if each[key] is not None:
+                    family.add_metric(labels, each[key])
+    yield from (status, *numbers.values())
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

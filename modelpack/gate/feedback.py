@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from modelpack.errors import RefusedError
 from modelpack.gate.checks import Told
-from modelpack.gate.signals import Drift, Labels, Seen, Signal, Value, judge
+from modelpack.gate.serving import Signal
+from modelpack.gate.signals import Drift, Labels, Seen, Value, judge
 from modelpack.gate.store import Store
 
 MOST = 20_000
@@ -38,12 +39,13 @@ _labels = sa.Table(
     sa.Column("t", sa.Float, nullable=False, index=True),
     sa.Column("value", sa.String, nullable=False),
 )
-_stale = sa.Table(
-    "stale",
+_episodes = sa.Table(
+    "episodes",
     _meta,
-    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "kind", "name")),
+    *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "namespace", "kind", "name")),
     sa.Column("since", sa.Float, nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("ended", sa.Float),  # of one that was told, until its end is told
+    *(sa.Column(name, sa.String, nullable=False) for name in ("reason", "version", "told")),
 )
 _lineage = sa.Table(
     "lineage",
@@ -61,6 +63,19 @@ class Prediction:
     version: str
     value: Value
     segment: str = ""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A time for which a signal calls for a new model. `ended` is None while it does; unix seconds."""
+
+    model: str
+    namespace: str
+    kind: str
+    name: str
+    reason: str
+    since: float
+    ended: float | None
 
 
 class Feedback:
@@ -156,24 +171,50 @@ class Feedback:
     def set_alert(self, model: str, name: str, reason: str, *, firing: bool) -> None:
         """An alert starts or ends; of one model at most `MOST_ALERTS` are kept."""
         with self._store.transaction() as connection:
-            _remember(connection, model, "alert", name, self._clock() if firing else None, reason)
+            _remember(connection, model, "", Signal(name, "alert", firing, reason), self._clock())
 
-    def signals(self, model: str, specs: Sequence[Labels | Drift]) -> list[dict[str, Any]]:
-        """Each signal with `since`, in unix seconds: when it began to call for a new model, null while it does not."""
+    def signals(
+        self, model: str, specs: Sequence[Labels | Drift], measured: Sequence[Signal] = (), namespace: str = ""
+    ) -> list[dict[str, Any]]:
+        """Each signal with `since`, in unix seconds: when it began to call for a new model, null while it does not.
+
+        It calls until its value is back within the limit, or another version serves: what is no longer sure, and no
+        better, is no end. `measured` are those that a Prometheus answered.
+        """
         now, seen = self._clock(), self.seen(model) if specs else []
-        found = [judge(each, seen, now) for each in specs]
+        found = [*(judge(each, seen, now) for each in specs), *measured]
         with self._store.transaction() as connection:
-            for each in found:
-                _remember(connection, model, each.kind, each.name, now if each.stale else None, each.reason)
-            rows = connection.execute(_stale.select().where(_stale.c.model == model)).all()
+            found = [_remember(connection, model, namespace, each, now) for each in found]
+            ours = (_episodes.c.model == model) & _episodes.c.namespace.in_(("", namespace))
+            rows = connection.execute(_episodes.select().where(ours & _episodes.c.ended.is_(None))).all()
         since = {(row.kind, row.name): row.since for row in rows}
-        named = {(each.kind, each.name) for each in found}
         alerts = [Signal(row.name, "alert", True, row.reason) for row in rows if row.kind == "alert"]
         return [
-            {**vars(each), "since": since.get((each.kind, each.name))}
+            {**vars(each), "status": each.status, "since": since.get((each.kind, each.name))}
             for each in (*found, *alerts)
-            if each.kind == "alert" or (each.kind, each.name) in named
         ]
+
+    def untold(self, model: str, namespace: str) -> list[Episode]:
+        """Beginnings and ends of episodes that nobody was told of yet, alerts from outside left out."""
+        ours = (_episodes.c.model == model) & (_episodes.c.namespace == namespace) & (_episodes.c.kind != "alert")
+        news = (_episodes.c.told == "") | _episodes.c.ended.is_not(None)
+        with self._store.transaction() as connection:
+            rows: Sequence[Any] = connection.execute(_episodes.select().where(ours & news)).all()
+        return [Episode(model, namespace, row.kind, row.name, row.reason, row.since, row.ended) for row in rows]
+
+    def claim(self, episode: Episode) -> bool:
+        """Take it upon oneself to tell: True for one caller only, however many gates share the database."""
+        with self._store.transaction() as connection:
+            if episode.ended is not None:
+                return bool(connection.execute(_episodes.delete().where(_at(episode))).rowcount)
+            mine = _episodes.update().where(_at(episode) & (_episodes.c.told == "")).values(told="yes")
+            return bool(connection.execute(mine).rowcount)
+
+    def unclaim(self, episode: Episode) -> None:
+        """Nobody could be told: the next look tries again. An end that nobody heard of is forgotten."""
+        if episode.ended is None:
+            with self._store.transaction() as connection:
+                connection.execute(_episodes.update().where(_at(episode)).values(told=""))
 
     def put_lineage(self, digest: str, document: Any) -> None:
         """Keep what is known of an image's origin; a later document replaces an earlier one."""
@@ -213,15 +254,33 @@ def _prune(connection: sa.Connection, table: sa.Table, model: str, now: float) -
     connection.execute(table.delete().where(ours, (table.c.t < now - KEPT) | (table.c.t <= newest)))
 
 
-def _remember(
-    connection: sa.Connection, model: str, kind: str, name: str, since: float | None, reason: str
-) -> None:  # fmt: skip
-    here = (_stale.c.model == model) & (_stale.c.kind == kind) & (_stale.c.name == name)
-    if since is None:
-        connection.execute(_stale.delete().where(here))
-        return
-    count = sa.select(sa.func.count()).where(_stale.c.model == model, _stale.c.kind == kind)
-    if not connection.execute(_stale.update().where(here).values(reason=reason)).rowcount and (
-        (connection.scalar(count) or 0) < MOST_ALERTS
-    ):
-        connection.execute(_stale.insert().values(model=model, kind=kind, name=name, since=since, reason=reason))
+def _remember(connection: sa.Connection, model: str, namespace: str, found: Signal, now: float) -> Signal:
+    """Begin, go on with or end an episode; the signal, which calls on while its value is beyond the limit."""
+    episode = Episode(model, namespace, found.kind, found.name, found.reason, now, None)
+    here = _place(episode)
+    known: Any = connection.execute(_episodes.select().where(here & _episodes.c.ended.is_(None))).one_or_none()
+    same = known is not None and known.version == found.version
+    if found.stale or (same and (found.beyond or found.unreadable)):
+        if same:
+            connection.execute(_episodes.update().where(here).values(reason=found.reason))
+            return replace(found, stale=True)
+        ours = (_episodes.c.model == model) & (_episodes.c.kind == found.kind)
+        if (connection.scalar(sa.select(sa.func.count()).where(ours)) or 0) < MOST_ALERTS:
+            connection.execute(_episodes.delete().where(here))
+            row = {**vars(episode), "version": found.version, "told": ""}
+            connection.execute(_episodes.insert().values(row))
+        return found
+    if known is not None:
+        connection.execute(_episodes.delete().where(here & (_episodes.c.told == "")))
+        connection.execute(_episodes.update().where(here).values(ended=now))
+    return found
+
+
+def _place(episode: Episode) -> sa.ColumnElement[bool]:
+    keys = ("model", "namespace", "kind", "name")
+    return sa.and_(*(_episodes.c[key] == getattr(episode, key) for key in keys))
+
+
+def _at(episode: Episode) -> sa.ColumnElement[bool]:
+    """This very episode, and no later one of the same signal."""
+    return sa.and_(_place(episode), _episodes.c.since == episode.since)

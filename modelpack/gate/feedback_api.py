@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from modelpack import __version__
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.body import LINEAGE, BoundedBody
-from modelpack.gate.engine import Gate
 from modelpack.gate.feedback import Feedback, Prediction
 from modelpack.gate.refusals import add_refusals
+from modelpack.gate.watch import Watch, worst
 from modelpack.text import blanked
 
 _MOST = 1000  # of a call
@@ -79,8 +79,11 @@ class Kept(BaseModel):
 
 class SignalView(BaseModel):
     name: str
-    kind: Literal["labels", "drift", "alert"]
+    kind: Literal["labels", "drift", "proportion", "latency", "level", "alert"]
     stale: bool
+    status: Literal["ok", "stale", "waiting", "unknown"] = Field(
+        description="waiting for enough data; unknown if the metrics cannot be read"
+    )
     reason: str
     version: str
     value: float | None
@@ -91,6 +94,16 @@ class SignalView(BaseModel):
 
 class Signals(BaseModel):
     model: str
+    signals: list[SignalView]
+
+
+class Health(BaseModel):
+    """How a model does that serves; `status` is the worst of its signals'."""
+
+    model: str
+    namespace: str
+    status: Literal["ok", "stale", "waiting", "unknown", "unwatched"]
+    version: str = Field(description='what gave most of the last predictions, "" if nobody told any')
     signals: list[SignalView]
 
 
@@ -131,8 +144,8 @@ def told(feedback: Feedback) -> APIRouter:
     return router
 
 
-def routes(feedback: Feedback, gate: Gate) -> APIRouter:
-    """The routes around a memory and the gate whose configuration names the signals."""
+def routes(feedback: Feedback, watch: Watch) -> APIRouter:
+    """The routes around a memory and the watch that judges what serves."""
     router = told(feedback)
 
     @router.post("/api/v1/alerts", response_model=Kept)
@@ -150,13 +163,23 @@ def routes(feedback: Feedback, gate: Gate) -> APIRouter:
     @router.get("/api/v1/models/{model}/signals", response_model=Signals, responses=_NO_MODEL)
     def signals(model: _Model, namespace: _Namespace = "default") -> Any:
         """Whether what is seen of a model while it serves calls for a new one."""
+        return {"model": model, "signals": looked(namespace, model)}
+
+    @router.get("/api/v1/models/{model}/health", response_model=Health, responses=_NO_MODEL)
+    def health(model: _Model, namespace: _Namespace = "default") -> Any:
+        """How a model does that serves, each signal with its number, its limit and of how many it is."""
+        found = looked(namespace, model)
+        version = next((each["version"] for each in found if each["version"]), "")
+        seen = {"model": model, "namespace": namespace, "version": version}
+        return {**seen, "status": worst(found), "signals": found}
+
+    def looked(namespace: str, model: str) -> list[dict[str, Any]]:
         try:
-            specs = gate.read_config(namespace, model)[1].signals
+            return watch.look(namespace, model)
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
         except InputError as error:
             raise HTTPException(422, str(error)) from error
-        return {"model": model, "signals": feedback.signals(model, specs)}
 
     @router.put(LINEAGE + "{digest}", status_code=204)
     def lineage(digest: Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")], body: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ TIMEOUT = 5.0  # seconds for one query
 MAX_BYTES = 32 << 20
 _Read = TypeVar("_Read")
 _Scrape = tuple[str, str, float]  # job, instance, time
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
 class Prometheus:
@@ -49,7 +48,7 @@ class Prometheus:
         return self._found[selector.fill({"role": role})]
 
     def _query(self, selector: Selector, start: float, end: float) -> list[Series]:
-        window = f"{_text(selector)}[{max(1, math.ceil(end - start))}s]"
+        window = f"{selector.promql()}[{max(1, math.ceil(end - start))}s]"
         return self._ask(window, end, lambda data: [_series(each, start, end) for each in data["result"]])
 
     def query(self, text: str, at: float) -> float | None:
@@ -129,11 +128,6 @@ def _number(query: str, data: Any) -> float | None:
     else:
         number = float(data["result"][0]["value"][1]) if data["result"] else math.nan
     return number if math.isfinite(number) else None
-
-
-def _text(selector: Selector) -> str:
-    labels = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in selector.labels)
-    return f"{selector.metric}{{{labels}}}"
 
 
 def _printable(text: object) -> str:

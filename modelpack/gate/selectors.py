@@ -15,6 +15,7 @@ PLACEHOLDERS = ("namespace", "name", "role")
 _SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?", re.DOTALL)
 _MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!=|!~|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_WRITTEN = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 
@@ -58,6 +59,11 @@ class Selector:
     def fill_text(text: str, values: Mapping[str, str]) -> str:
         """A text with these placeholders replaced, others left."""
         return _PLACEHOLDER.sub(lambda each: values.get(each.group(1), each.group()), text)
+
+    def promql(self) -> str:
+        """The selector as Prometheus reads it."""
+        labels = ",".join(f'{name}="{value.translate(_WRITTEN)}"' for name, value in self.labels)
+        return f"{self.metric}{{{labels}}}"
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(labels.get(label) == value for label, value in self.labels)

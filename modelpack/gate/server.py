@@ -18,6 +18,7 @@ from modelpack.gate.feedback_api import create_feedback_app
 from modelpack.gate.service import create_app
 from modelpack.gate.store import Store
 from modelpack.gate.target import Surroundings
+from modelpack.gate.watch import Tell, Watch
 
 STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
 
@@ -29,12 +30,13 @@ def serve(
     port: int,
     ready: Callable[[str], None],
     feedback_port: int | None = None,
+    tell: Tell | None = None,
 ) -> None:
     """Serve the gate that remembers in `folder`; port 0 takes a free one. `ready` gets the address once it is served.
 
     `feedback_port` takes predictions and labels alone: servers may reach it that may approve nothing. On SIGTERM or
     SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder, RemoteError if a
-    port is taken.
+    port is taken. `tell` hears when what serves calls for a new model.
     """
     if not folder.is_dir():
         raise NotFoundError(folder, "there is no such folder", "name the --state of a rehearsal, or make it")
@@ -43,13 +45,16 @@ def serve(
     store = Store.in_file(folder / "gate.sqlite")
     gate = Gate(surroundings, store)
     shown = f"[{host}]" if ":" in host else host
-    server = _server(create_app(gate, store))
+    watch = Watch(gate, tell)
+    server = _server(create_app(gate, store, watch))
     server.when_ready = lambda: ready(f"http://{shown}:{listener.getsockname()[1]}")
     gate.start()
+    watch.start()
     try:
         with _beside(beside, store):
             server.run(sockets=[listener])
     finally:
+        watch.stop()
         gate.stop()
         store.close()
 

@@ -35,6 +35,7 @@ from modelpack.gate.schema import (
 )
 from modelpack.gate.store import Store
 from modelpack.gate.verdict import PASSES
+from modelpack.gate.watch import Watch
 
 PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
 
@@ -42,8 +43,8 @@ Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[m
 _Namespace = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
-def create_app(gate: Gate, store: Store) -> FastAPI:
-    """The service around a gate that somebody else starts and stops."""
+def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
+    """The service around a gate, and a watch of what serves, that somebody else starts and stops."""
     app = FastAPI(
         title="modelpack gate",
         version=__version__,
@@ -51,7 +52,8 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    exposition, feedback = Exposition(store, gate.config), gate.feedback
+    watch = watch or Watch(gate)
+    exposition, feedback = Exposition(store, gate.config, watch), gate.feedback
     app.add_middleware(BoundedBody)
 
     add_refusals(app)
@@ -152,7 +154,7 @@ def create_app(gate: Gate, store: Store) -> FastAPI:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
         return {**view(found, gate, store, whole=True), "lineage": feedback.lineage(found.digest)}
 
-    app.include_router(routes(feedback, gate))
+    app.include_router(routes(feedback, watch))
     app.mount("/assets", StaticFiles(directory=Path(ASSETS_DIR)), name="assets")
     return app
 

@@ -1,22 +1,28 @@
-"""What is seen of a model while it serves, and whether that calls for a new one: late labels, drift, alerts.
+"""What is seen of a model while it serves, and whether that calls for a new one: late labels, drift, alerts; what a
+Prometheus knows of the server is in `serving`.
 
-Pure. A signal starts a training run and decides on no rollout, so it may err more often than a verdict: at the bounds
-below a model that is just as good as its limit is called stale in 1 % of looks.
+Pure. A signal decides on no rollout. One that is looked at all the time, of a model that is just as good as its limit,
+gives `alarms` false alarms a month at most (`statistics.alarms`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from modelpack.errors import InputError
 from modelpack.fields import Fields
+from modelpack.gate.checks.binning import FILE, Reference, read_reference
+from modelpack.gate.serving import ALARMS, KINDS, Level, Share, Signal, read_metric, surely_above
+from modelpack.gate.statistics.alarms import level
 from modelpack.quality.drift import BINS, psi
 
 Value = float | str | bool
 METRICS = ("mae", "rmse", "accuracy")
-_Z = 2.326  # the standard normal's 99th percentile
+FIRST, REFERENCE = "first", "reference"
+MOST = 20  # signals of a model
 _LARGEST = 1e70  # the fourth power is a number still
 
 
@@ -32,11 +38,13 @@ class Labels:
     limit: float
     min_sample: int
     window: float
+    alarms: float = ALARMS
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the last predictions are from a version's first `min_sample` ones, as a population stability index.
+    """How far the last predictions are from a version's first `min_sample` ones, or from a reference that is kept with
+    the model, as a population stability index.
 
     Stale above `limit` (0.1 is usually called some change, 0.25 a large one) and above what chance gives.
     """
@@ -45,6 +53,11 @@ class Drift:
     limit: float
     min_sample: int
     window: float
+    alarms: float = ALARMS
+    reference: Reference | None = None
+
+
+Spec = Labels | Drift | Share | Level
 
 
 @dataclass(frozen=True)
@@ -57,36 +70,34 @@ class Seen:
     truth: Value | None = None
 
 
-@dataclass(frozen=True)
-class Signal:
-    """`value` is the metric or index, None without enough data; `n` how many it rests on."""
-
-    name: str
-    kind: str
-    stale: bool
-    reason: str
-    version: str = ""
-    value: float | None = None
-    limit: float | None = None
-    n: int = 0
-
-
-def read_signals(fields: Fields) -> tuple[Labels | Drift, ...]:
-    """`signals:` of a gate.yaml; raises InputError with file and line."""
-    found: list[Labels | Drift] = []
+def read_signals(fields: Fields, files: Mapping[str, bytes], folder: str) -> tuple[Spec, ...]:
+    """`signals:` of a gate.yaml, with what the files beside it say; raises InputError with file and line."""
+    found: list[Spec] = []
     for each in fields.mappings("signals"):
-        name, kind = each.text("name"), each.choice("type", ("labels", "drift"))
+        name, kind = each.text("name"), each.choice("type", ("labels", "drift", *KINDS))
         if name in (other.name for other in found):
             raise each.error("name", f"{name!r} is given twice")
-        sample = each.integer("min_sample", 100, low=20, high=100_000)
-        window = each.duration("window", "7d")
-        if kind == "labels":
-            metric, limit = each.choice("metric", METRICS), each.number("limit")
-            found.append(Labels(name, metric, limit, sample, window))
+        if len(found) == MOST:
+            raise each.error("name", f"is one more than the {MOST} signals that a model may have")
+        if kind in KINDS:
+            found.append(read_metric(each, name, kind))
         else:
-            found.append(Drift(name, each.number("limit", 0.25, low=0.01), sample, window))
+            found.append(_read_told(each, name, kind, files, folder))
         each.done()
     return tuple(found)
+
+
+def _read_told(each: Fields, name: str, kind: str, files: Mapping[str, bytes], folder: str) -> Labels | Drift:
+    sample = each.integer("min_sample", 100, low=20, high=100_000)
+    window, alarms = each.duration("window", "7d"), each.number("alarms", ALARMS, low=1e-6, high=100)
+    if kind == "labels":
+        return Labels(name, each.choice("metric", METRICS), each.number("limit"), sample, window, alarms)
+    against, reference = each.choice("against", (FIRST, REFERENCE), FIRST), None
+    if against == REFERENCE:
+        if FILE not in files:
+            raise InputError(f"{folder}/{FILE}", "there is no such file", f"signal {name!r} needs it")
+        reference = read_reference(files[FILE], f"{folder}/{FILE}", each.text("reference", name))
+    return Drift(name, each.number("limit", 0.25, low=0.01), sample, window, alarms, reference)
 
 
 def judge(spec: Labels | Drift, seen: Sequence[Seen], now: float) -> Signal:
@@ -104,25 +115,34 @@ def _serving(seen: Sequence[Seen]) -> str:
 
 
 def _labels(spec: Labels, version: str, seen: Sequence[Seen]) -> Signal:
-    """One-sided 99 % bounds: Wilson's for a share (Wilson 1927), the normal one for a mean."""
+    """One-sided bounds: Clopper and Pearson's for a share, Student's for a mean."""
     known = [each for each in seen if each.truth is not None and _comparable(spec.metric, each)]
     n = len(known)
     if n < spec.min_sample:
         reason = f"{n} of {spec.min_sample} labels are there"
         return Signal(spec.name, "labels", False, reason, version, None, spec.limit, n)
+    chance = level(spec.alarms, spec.window)
     if spec.metric == "accuracy":
         value = sum(each.prediction == each.truth for each in known) / n
-        bound, word = _wilson_high(value, n), "at most"
-        stale = bound < spec.limit
+        bound, word = 1.0 - surely_above(1.0 - value, n, chance), "at most"
+        stale, beyond = bound < spec.limit, value < spec.limit
     else:
         power = 2 if spec.metric == "rmse" else 1
         errors = [abs(float(each.prediction) - float(each.truth or 0.0)) ** power for each in known]
         mean = sum(errors) / n
         spread = math.sqrt(sum((each - mean) ** 2 for each in errors) / (n - 1) / n)
-        value, bound = mean ** (1 / power), max(0.0, mean - _Z * spread) ** (1 / power)
-        word, stale = "at least", bound > spec.limit
-    reason = f"{spec.metric} {value:.4g} of {n} labels, {word} {bound:.4g} at 99 %, the limit is {spec.limit:g}"
-    return Signal(spec.name, "labels", stale, reason, version, value, spec.limit, n)
+        value, bound = mean ** (1 / power), max(0.0, mean - _student(chance, n) * spread) ** (1 / power)
+        word, stale, beyond = "at least", bound > spec.limit, value > spec.limit
+    surely = f"surely {word} {bound:.4g}, the limit is {spec.limit:g}"
+    reason = f"{spec.metric} {value:.4g} of {n} labels, {surely} ({spec.alarms:g} false alarms a month)"
+    return Signal(spec.name, "labels", stale, reason, version, value, spec.limit, n, beyond)
+
+
+def _student(chance: float, n: int) -> float:
+    """How many standard errors a mean of so many may stray: more than the normal distribution has it."""
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(n - 1, chance))
 
 
 def _comparable(metric: str, seen: Seen) -> bool:
@@ -133,16 +153,12 @@ def _comparable(metric: str, seen: Seen) -> bool:
     )
 
 
-def _wilson_high(share: float, n: int) -> float:
-    z2 = _Z**2 / n
-    return (share + z2 / 2 + _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n))) / (1 + z2)
-
-
 def _drift(spec: Drift, version: str, seen: Sequence[Seen], now: float) -> Signal:
-    first, rest = seen[: spec.min_sample], seen[spec.min_sample :]
+    first, rest = ([], seen) if spec.reference else (seen[: spec.min_sample], seen[spec.min_sample :])
     last = [each for each in rest if each.t > now - spec.window]
     if len(last) < spec.min_sample:
-        reason = f"{len(last)} of {spec.min_sample} predictions after the first {spec.min_sample} are there"
+        after = "" if spec.reference else f" after the first {spec.min_sample}"
+        reason = f"{len(last)} of {spec.min_sample} predictions{after} are there"
         return Signal(spec.name, "drift", False, reason, version, None, spec.limit, len(last))
     before, latest = [each.prediction for each in first], [each.prediction for each in last]
     values = [*before, *latest]
@@ -151,22 +167,30 @@ def _drift(spec: Drift, version: str, seen: Sequence[Seen], now: float) -> Signa
         place, text = odd[0]
         reason = f"prediction {place} of {len(values)} is {str(text)[:50]!r}, and all but {len(odd)} are numbers"
         return Signal(spec.name, "drift", False, reason, version, None, spec.limit, len(last))
-    value, bins = stability_index(before, latest)
-    chance = _chance(bins, len(first), len(last))
+    if spec.reference:
+        # a bin that nothing ever falls into says nothing
+        both = zip(spec.reference.counts, spec.reference.scale.count(latest), strict=True)
+        old, new = zip(*(each for each in both if any(each)), strict=True)
+        value, bins, size = psi([*old], [*new]), len(old), sum(old)
+    else:
+        value, bins = stability_index(before, latest)
+        size = float(len(first))
+    chance = _chance(spec, bins, size, len(last))
     reason = (
         f"stability index {value:.3f} of the last {len(last)} predictions, the limit is {spec.limit:g}; "
-        f"chance gives {chance:.3f} in 1 of 100 looks"
+        f"chance gives up to {chance:.3f} ({spec.alarms:g} false alarms a month)"
     )
     stale = value > max(spec.limit, chance)
-    return Signal(spec.name, "drift", stale, reason, version, value, spec.limit, len(last))
+    return Signal(spec.name, "drift", stale, reason, version, value, spec.limit, len(last), value > spec.limit)
 
 
-def _chance(bins: int, before: int, now: int) -> float:
-    """The index that samples of one distribution exceed in 1 % of cases: (1/n + 1/m) times a chi-square variable with
-    a degree of freedom less than there are bins (Yurdakul and Naranjo 2020, Journal of Risk Model Validation 14-4)."""
-    from scipy.stats import chi2
+def _chance(spec: Drift, bins: int, before: float, now: int) -> float:
+    """The index that samples of one distribution rarely exceed: (1/n + 1/m) times a chi-square variable with a degree
+    of freedom less than there are bins (Yurdakul and Naranjo 2020, Journal of Risk Model Validation 14-4)."""
+    from scipy.special import chdtri
 
-    return float(chi2.ppf(0.99, max(1, bins - 1))) * (1 / before + 1 / now)
+    freedom = max(1, bins - 1)
+    return float(chdtri(freedom, level(spec.alarms, spec.window, freedom))) * (1 / before + 1 / now)
 
 
 def stability_index(before: Sequence[Value], now: Sequence[Value]) -> tuple[float, int]:

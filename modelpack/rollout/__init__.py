@@ -4,7 +4,7 @@ In: bytes of YAML, or an API server's objects. Out: frozen values. `cluster` alo
 Behaviour is that of Flagger 1.44.
 """
 
-from modelpack.rollout.canary import Canary, Header, Webhook, find_canary
+from modelpack.rollout.canary import Canary, Header, Webhook, find_canary, read_canary
 from modelpack.rollout.status import UNDER_WAY, Phase, Status, template_hash
 
-__all__ = ["UNDER_WAY", "Canary", "Header", "Phase", "Status", "Webhook", "find_canary", "template_hash"]
+__all__ = ["UNDER_WAY", "Canary", "Header", "Phase", "Status", "Webhook", "find_canary", "read_canary", "template_hash"]

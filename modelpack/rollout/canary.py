@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from modelpack.errors import NotFoundError
+from modelpack.errors import InputError, NotFoundError
 from modelpack.fields import Fields, compose
 from modelpack.target import Target
 
@@ -137,6 +137,17 @@ def find_canary(files: Iterable[tuple[str, bytes]], target: Target) -> Canary:
         "no Canary in the repository has it as its targetRef",
         f"add a {API_VERSION} Canary, or scaffold one with modelpack init",
     )
+
+
+def read_canary(data: bytes, name: str) -> Canary:
+    """The one Canary of a YAML file; raises InputError with file and line, NotFoundError without one."""
+    nodes = [each for each in compose(data, name) if isinstance(each, yaml.MappingNode)]
+    found = [each for each in nodes if Fields(name, each).text("kind", "") == "Canary"]
+    if not found:
+        raise NotFoundError(name, "holds no Canary")
+    if len(found) > 1:
+        raise InputError(name, f"holds {len(found)} Canaries", "one is expected")
+    return _canary(Fields(name, found[0]))
 
 
 def _is_for(fields: Fields, target: Target) -> bool:

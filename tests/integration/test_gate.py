@@ -300,6 +300,10 @@ def test_labels_that_come_late_say_when_the_model_is_stale(process: Callable[...
     labels = [{"id": each, "truth": 20.0} for each in [*ids, "nobody-asked"]]
     assert post("models/mpg/labels", labels=labels).json() == {"new": 31, "unknown": 1}
     assert stale() == [True]
+    health = requests.get(f"{s.url}/api/v1/models/mpg/health", timeout=5).json()
+    assert (health["status"], health["version"], health["namespace"]) == ("stale", "v1", "default")
+    (signal,) = health["signals"]
+    assert (signal["status"], signal["value"], signal["limit"], signal["n"]) == ("stale", 5.0, 2.0, 30)
     alert = {"status": "firing", "labels": {"alertname": "FarOff", "model": "mpg"}, "startsAt": "2026-01-01T00:00:00Z"}
     assert post("alerts", version="4", status="firing", alerts=[alert]).json()["new"] == 1
     assert stale() == [True, True]
@@ -314,7 +318,8 @@ def test_labels_that_come_late_say_when_the_model_is_stale(process: Callable[...
         ("models/mpg/predictions", {"predictions": [{"id": "a", "prediction": 1}] * 1001}),
     ):
         assert post(path, **body).status_code == 422, (path, body)
-    assert requests.get(f"{s.url}/api/v1/models/unknown/signals", timeout=5).status_code == 404
+    for path in ("signals", "health"):
+        assert requests.get(f"{s.url}/api/v1/models/unknown/{path}", timeout=5).status_code == 404
 
 
 def test_a_rollouts_page_has_the_lineage_of_its_image(scene: Callable[..., Scene]) -> None:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from modelpack.errors import RefusedError
 from modelpack.gate import feedback as room
 from modelpack.gate.checks import Told
-from modelpack.gate.feedback import Feedback, Prediction
+from modelpack.gate.feedback import Episode, Feedback, Prediction
+from modelpack.gate.serving import Signal
 from modelpack.gate.signals import Labels
 from modelpack.gate.store import Store
 
@@ -130,3 +132,46 @@ def test_a_rollouts_predictions_have_the_role_of_their_version(feedback: Feedbac
         Told("a", "primary", 1.0, t=0.5, truth=1.5, segment="eu"),
         Told("a", "canary", 2.0, t=0.8, truth=1.5, segment="eu"),
     )
+
+
+def test_an_episode_lasts_until_the_value_is_back_within_its_limit(feedback: Feedback, clock: Clock) -> None:
+    """What is no longer sure is no end: else one alarm would be many."""
+
+    def signal(stale: bool, beyond: bool, version: str = "v2") -> float | None:
+        clock.now += 1
+        found = Signal("live", "labels", stale, "x", version, 2.0, 1.0, 30, beyond)
+        return cast("float | None", feedback.signals("mpg", [], [found])[0]["since"])
+
+    assert signal(False, True) is None
+    assert signal(True, True) == signal(False, True) == 1002.0
+    assert signal(False, False) is None
+    assert signal(True, True) == 1005.0
+    assert signal(False, True, "v3") is None  # another version has to be found out by itself
+    assert signal(True, True, "v3") == 1007.0
+
+
+def test_an_episode_is_told_once_and_so_is_its_end(feedback: Feedback, clock: Clock) -> None:
+    def look(stale: bool) -> list[Episode]:
+        feedback.signals("mpg", [], [Signal("live", "labels", stale, "x", "v2", 2.0, 1.0, 30)], "default")
+        return feedback.untold("mpg", "default")
+
+    assert look(False) == []
+    (begun,) = look(True)
+    assert (begun.name, begun.since, begun.ended) == ("live", 1000.0, None)
+    assert [feedback.claim(begun), feedback.claim(begun)] == [True, False]  # of two gates one tells
+    assert look(True) == []
+    feedback.unclaim(begun)  # nobody could be told
+    assert look(True) == [begun] and feedback.claim(begun)
+    clock.now += 60
+    (ended,) = look(False)
+    assert ended.ended == 1060.0 and [feedback.claim(ended), feedback.claim(ended)] == [True, False]
+    assert look(False) == []
+    look(True)
+    assert look(False) == []  # of what nobody heard begin, nobody needs to hear the end
+
+
+def test_what_a_prometheus_says_is_of_one_namespace(feedback: Feedback) -> None:
+    bad, good = (Signal("errors", "proportion", each, "x", "", 0.1, 0.05, 900) for each in (True, False))
+    assert feedback.signals("mpg", [], [bad], "staging")[0]["since"] == 1000.0
+    assert feedback.signals("mpg", [], [good], "production")[0]["since"] is None
+    assert feedback.signals("mpg", [], [bad], "staging")[0]["status"] == "stale"

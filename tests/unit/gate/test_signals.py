@@ -22,7 +22,7 @@ def seen(errors: list[float], version: str = "v2", t: float = NOW - 1) -> list[S
 @pytest.mark.parametrize(
     ("errors", "stale", "words"),
     [
-        ([3.0, 3.2] * 30, True, "mae 3.1 of 60 labels, at least 3.07"),
+        ([3.0, 3.2] * 30, True, "mae 3.1 of 60 labels, surely at least 3.0"),
         ([1.5, 2.6] * 30, False, "mae 2.05 of 60"),  # above the limit, but not surely
         ([0.5] * 60, False, "the limit is 2"),
         ([9.0] * 49, False, "49 of 50 labels are there"),
@@ -93,7 +93,7 @@ GOOD = """signals:
 
 
 def test_signals_are_read_strictly() -> None:
-    assert read_signals(read(GOOD, "gate.yaml")) == (
+    assert read_signals(read(GOOD, "gate.yaml"), {}, "mpg") == (
         Labels("live", "mae", 2.0, 50, 3600.0),
         Drift("d", 0.25, 100, 604800.0),
     )
@@ -104,7 +104,7 @@ def test_signals_are_read_strictly() -> None:
         ("min_sample: 50", "min_sample: 3", "not between"),
     ):
         with pytest.raises(InputError, match=problem):
-            read_signals(read(GOOD.replace(old, new), "gate.yaml"))
+            read_signals(read(GOOD.replace(old, new), "gate.yaml"), {}, "mpg")
 
 
 @pytest.mark.parametrize("metric", ["mae", "rmse"])
@@ -122,3 +122,31 @@ def test_texts_and_versions_that_are_all_different_take_no_longer() -> None:
     judge(Drift("shape", limit=0.25, min_sample=50, window=600.0), mixed, NOW)
     judge(Labels("live", "accuracy", limit=0.9, min_sample=20_000, window=600.0), flood, NOW)
     assert time.monotonic() - start < 5  # seconds; by counting each value in all others it is many minutes
+
+
+REFERENCE = b'{"shape": {"bounds": [14, 18, 22, 26], "counts": [30, 200, 540, 200, 30]}}'
+AGAINST = "signals:\n- {name: shape, type: drift, against: reference, min_sample: 50}\n"
+
+
+def test_drift_against_a_reference_needs_no_first_predictions() -> None:
+    (spec,) = read_signals(read(AGAINST, "gate.yaml"), {"reference.json": REFERENCE}, "mpg")
+    draw = random.Random(3)
+    near, far = ([Seen(NOW - 1, "v2", draw.gauss(mean, 3)) for _ in range(200)] for mean in (20, 26))
+    assert isinstance(spec, Drift)
+    assert (judge(spec, near, NOW).status, judge(spec, far, NOW).status) == ("ok", "stale")
+    assert judge(spec, near[:49], NOW).reason == "49 of 50 predictions are there"
+    with pytest.raises(InputError, match=r"mpg/reference\.json.*signal 'shape' needs it"):
+        read_signals(read(AGAINST, "gate.yaml"), {}, "mpg")
+
+
+def test_a_model_has_only_so_many_signals() -> None:
+    text = "signals:\n" + "".join(f"- {{name: s{number}, type: drift}}\n" for number in range(21))
+    with pytest.raises(InputError, match=r"gate\.yaml:22.*one more than the 20"):
+        read_signals(read(text, "gate.yaml"), {}, "mpg")
+
+
+def test_fewer_false_alarms_take_more_to_be_sure() -> None:
+    found = [judge(Labels("live", "mae", 2.0, 50, 600.0, alarms), seen([1.0, 3.4] * 60), NOW) for alarms in (100, 0.01)]
+    assert [each.stale for each in found] == [False, False]
+    found = [judge(Labels("live", "mae", 2.0, 50, 600.0, alarms), seen([1.0, 4.0] * 60), NOW) for alarms in (100, 0.01)]
+    assert [each.stale for each in found] == [True, False] and all(each.beyond for each in found)
