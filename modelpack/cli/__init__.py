@@ -36,6 +36,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rehearse": ("modelpack.cli.rehearse", "rehearse", "Run a rollout on this machine, gate and traffic included."),
     "status": ("modelpack.cli.status", "status", "Look at a rollout: versions, checks, and what comes next."),
     "gate": ("modelpack.cli.gate", "gate", "The metrics checker that Flagger asks: serve it, approve, reject."),
+    "report": (
+        "modelpack.cli.report",
+        "report",
+        "A rollout's decision and what it rests on, as a page, JSON or Markdown.",
+    ),
     "train": ("modelpack.cli.train", "train", "Start a training run, and follow it."),
     "runs": ("modelpack.cli.train", "runs", "List training runs; show, cancel or read one."),
     "step": ("modelpack.cli.train", "step", "One step of a training run, as pipelines call it."),

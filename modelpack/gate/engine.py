@@ -193,6 +193,10 @@ class Gate:
         """The configuration that the rollout was minted with."""
         return self._judging.config(rollout_id)
 
+    def basis(self, rollout: Rollout) -> dict[str, Window]:
+        """What was counted and told for each check, by its name."""
+        return self._judging.basis(rollout)
+
     def _observe(self, target: Target, now: float) -> list[Rollout]:
         """This Canary's rollouts that have not ended, after a look at the target."""
         before = self._store.open(target.namespace, target.name)

@@ -76,21 +76,35 @@ class Judging:
             self._store.save([judged], now)
         return judged
 
+    def basis(self, rollout: Rollout) -> dict[str, Window]:
+        """What was counted and told for each check, by its name, as it was when its evidence last changed."""
+        found, told = {}, self._told(rollout)
+        for check in self.config(rollout.id).checks:
+            points = self._store.history(rollout.id, check.name)
+            elapsed = rollout.elapsed(points[-1]["t"] if points else rollout.started)
+            found[check.name] = self._basis(rollout, check, told, elapsed)
+        return found
+
     def _window(
         self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, told: tuple[Told, ...], now: float
     ) -> Window:
         unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
-        elapsed, counted = rollout.elapsed(now), [each for each in check.needs if each.counted]
-        return Window(
-            slices=self._measurements.slices(rollout.id, check.name, elapsed) if counted else {},
-            told=() if check.needs else told,
-            values=self._measurements.values(rollout.id, check.name) if len(counted) < len(check.needs) else (),
-            elapsed=elapsed,
-            alpha=self.config(rollout.id).alpha_of(check),
+        return replace(
+            self._basis(rollout, check, told, rollout.elapsed(now)),
             silent=min(meter.silent(check.name, now), rollout.under_traffic(now)) if meter else 0.0,
             patience=max(LEAST_PATIENCE, PATIENCE * target.interval),
             rollback=rollout.rollback,
             unreachable=unreachable if rollout.traffic_started is not None else "",
+        )
+
+    def _basis(self, rollout: Rollout, check: Check, told: tuple[Told, ...], elapsed: float) -> Window:
+        counted = [each for each in check.needs if each.counted]
+        return Window(
+            slices=self._measurements.slices(rollout.id, check.name, elapsed) if counted else {},
+            told=() if check.needs or isinstance(check, Golden | Approval) else told,
+            values=self._measurements.values(rollout.id, check.name) if len(counted) < len(check.needs) else (),
+            elapsed=elapsed,
+            alpha=self.config(rollout.id).alpha_of(check),
         )
 
     def _told(self, rollout: Rollout) -> tuple[Told, ...]:

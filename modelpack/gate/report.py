@@ -18,7 +18,10 @@ from typing import Any
 
 ASSETS_DIR = Path(__file__).with_name("page")
 STYLE = "page.css"
-SCRIPTS = ("dom.js", "words.js", "charts.js", "checks.js", "lineage.js", "rollout.js", "list.js", "page.js")
+SCRIPTS = (
+    *("dom.js", "words.js", "charts.js", "tables.js", "histogram.js", "checks.js", "lineage.js", "basis.js"),
+    *("rollout.js", "list.js", "page.js"),
+)
 
 # `</script>` or `<!--` in the data would end or change the element that holds it
 # (https://html.spec.whatwg.org/#restrictions-for-contents-of-script-elements); json escapes U+2028 with all non-ASCII.
@@ -43,14 +46,16 @@ def page_html(rollout_id: str | None) -> bytes:
     )
 
 
-def render_report(rollout: Mapping[str, Any]) -> bytes:
-    """One self-contained HTML file that shows `rollout`, the gate's JSON of it, as the live page does.
+def render_report(record: Mapping[str, Any]) -> bytes:
+    """One self-contained HTML file that shows a rollout as the live page does, and what it was decided by.
 
-    Raises ValueError if a number in it is not finite: JSON has no word for it.
+    `record` is a report's JSON. Predictions that servers told of are left to that: there may be very many. Raises
+    ValueError if a number is not finite: JSON has no word for it.
     """
     style = (ASSETS_DIR / STYLE).read_text(encoding="utf-8")
     script = "\n".join((ASSETS_DIR / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    data = json.dumps(rollout, allow_nan=False).translate(_ESCAPES)
+    basis = {name: {**each, "told": each["told"][:0]} for name, each in record.get("basis", {}).items()}
+    data = json.dumps({**record, "basis": basis}, allow_nan=False).translate(_ESCAPES)
     return _page(
         policy=f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}",
         style=f"<style>{style}</style>",

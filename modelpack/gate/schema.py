@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from modelpack.gate.checks import Check
 from modelpack.gate.config import GateConfig
 from modelpack.gate.engine import Gate
+from modelpack.gate.method import budget, method
 from modelpack.gate.rollouts import Approval, Call, Rollout
 from modelpack.gate.store import Store
 from modelpack.text import blanked
@@ -108,10 +109,12 @@ class CheckView(BaseModel):
     type: str = Field(description="as gate.yaml names it: golden, proportion, latency, …")
     statistic: str = Field(description="what is estimated: a golden set's metric, a share, a quantile")
     measures: str = Field(description="the same in words")
+    method: str = Field("", description="how the verdict comes about, with its source")
     share: bool = Field(description="whether its numbers are shares from 0 to 1")
     better: Literal["lower", "higher"]
     counts: str = Field(description="what n counts: requests, examples, predictions")
     unit: str
+    segments: str = Field("", description="the label whose values are its parts")
     verdict: Verdict
     reason: str
     estimate: float | None = Field(description="canary minus primary: a share, or in the metric's unit")
@@ -147,8 +150,12 @@ class EventView(BaseModel):
 
 
 class GoldenView(BaseModel):
-    """One of the canary's worst golden examples; `error` is its distance from `expected`, or why there is none."""
+    """One of the canary's worst examples, of a golden set or of mirrored requests.
 
+    `error` is its distance from `expected`, or why there is none.
+    """
+
+    check: str = Field("", description="the check that shows it")
     id: str
     segment: str
     expected: Any
@@ -183,6 +190,8 @@ class RolloutView(BaseModel):
     horizon: float = Field(description="seconds under traffic after which an undecided rollout is held")
     alpha: float
     approved: str = Field(description="by whom, where a check asks for a person")
+    traffic_started: float | None = Field(None, description="when the canary first got traffic")
+    budget: str = Field("", description="the chance of a wrong verdict, and each check's part of it, in a sentence")
     checks: list[CheckView]
     weights: list[WeightView]
     events: list[EventView]
@@ -194,6 +203,9 @@ class RolloutList(BaseModel):
     """Newest first; without history, events and golden examples."""
 
     rollouts: list[RolloutView]
+    total: int = Field(description="how many there are on all pages")
+    next: str | None = Field(description="what `before` is for the next page, null on the last one")
+    models: list[str] = Field(description="every model that ever had a rollout")
 
 
 class Settled(BaseModel):
@@ -204,7 +216,7 @@ class Settled(BaseModel):
 
 def described(check: Check) -> dict[str, Any]:
     """A check as gate.yaml has it."""
-    return {"better": "lower", "counts": "requests", **check.description()}
+    return {"better": "lower", "counts": "requests", "method": method(check), **check.description()}
 
 
 def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str, Any]:
@@ -226,12 +238,13 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
         if found and whole:
             more |= {key: [vars(each) for each in getattr(found, key)] for key in ("parts", "bins")}
         checks.append({"name": check.name, "type": check.type, **described(check), **blank, **seen, **more})
-        golden += found.worst if found and whole else ()
-    skipped = ("decision", "digest", "bound", "traffic_started")
+        golden += [{"check": check.name, **each} for each in found.worst] if found and whole else ()
+    skipped = ("decision", "digest", "bound")
     values = {key: value for key, value in vars(rollout).items() if key not in skipped}
     return {
         **values,
         **vars(rollout.decision),
+        "budget": budget(config),
         "checks": checks,
         "weights": store.weights(rollout.id) if whole else [],
         "events": store.events(rollout.id) if whole else [],

@@ -46,7 +46,9 @@ def serve(
     gate = Gate(surroundings, store)
     shown = f"[{host}]" if ":" in host else host
     watch = Watch(gate, tell)
-    server = _server(create_app(gate, store, watch))
+    app = create_app(gate, store, watch)
+    server = _server(app)
+    server.when_stopping = app.state.close  # streams would keep it waiting
     server.when_ready = lambda: ready(f"http://{shown}:{listener.getsockname()[1]}")
     gate.start()
     watch.start()
@@ -85,10 +87,15 @@ def _server(app: Any) -> _Server:
 
 class _Server(uvicorn.Server):
     when_ready: Callable[[], None] = staticmethod(lambda: None)
+    when_stopping: Callable[[], None] = staticmethod(lambda: None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.when_stopping()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

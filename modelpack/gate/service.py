@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from modelpack import __version__
@@ -18,9 +21,11 @@ from modelpack.gate.body import BoundedBody
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.feedback_api import routes
+from modelpack.gate.live import Live
+from modelpack.gate.record import record
 from modelpack.gate.refusals import add_refusals
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
-from modelpack.gate.rollouts import Call
+from modelpack.gate.rollouts import Call, Rollout
 from modelpack.gate.schema import (
     ApprovalBody,
     Approved,
@@ -33,13 +38,14 @@ from modelpack.gate.schema import (
     described,
     view,
 )
-from modelpack.gate.store import Store
+from modelpack.gate.store import LISTED, Store
 from modelpack.gate.verdict import PASSES
 from modelpack.gate.watch import Watch
 
 PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
 
 Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[misc]  # the names stand in one place
+_Words = Annotated[str, Query(max_length=253, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Namespace = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -53,7 +59,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         redoc_url=None,
     )
     watch = watch or Watch(gate)
-    exposition, feedback = Exposition(store, gate.config, watch), gate.feedback
+    exposition, feedback, live = Exposition(store, gate.config, watch), gate.feedback, Live()
     app.add_middleware(BoundedBody)
 
     add_refusals(app)
@@ -67,17 +73,54 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         reason = answer.decision.reason.encode("utf-8", "replace").decode()
         return PlainTextResponse(f"{answer.decision.verdict}: {reason}\n", answer.status)
 
-    @app.get("/api/v1/rollouts", response_model=RolloutList, tags=["rollouts"])
+    @app.get("/api/v1/rollouts", response_model=RolloutList, responses=_UNKNOWN, tags=["rollouts"])
     def rollouts(
-        state: State | None = None, settled: bool | None = None, model: str | None = Query(None, max_length=253)
+        request: Request,
+        state: State | None = None,
+        settled: bool | None = None,
+        model: str | None = Query(None, max_length=253),
+        text: _Words = "",
+        before: _Words = "",
+        limit: Annotated[int, Query(ge=1, le=LISTED)] = LISTED,
     ) -> Any:
-        """Rollouts, newest first, without their history."""
-        found = store.rollouts(state=state, settled=settled, model=model)
-        return {"rollouts": [view(each, gate, store, whole=False) for each in found]}
+        """Rollouts, newest first, without their history: a page of those that fit, after the rollout `before`.
+
+        `text` is part of an id, model, Canary or image. Who accepts text/event-stream gets the page again whenever a
+        rollout on it has changed.
+        """
+        wanted = {"state": state, "settled": settled, "model": model}
+
+        def page() -> tuple[list[Rollout], int]:
+            return store.page(wanted, text, before, limit)
+
+        def answer() -> dict[str, Any]:
+            found, total = page()
+            last = found[-1].id if found else ""
+            more = bool(last) and bool(store.page(wanted, text, last, 1)[0])
+            return {
+                "rollouts": [view(each, gate, store, whole=False) for each in found],
+                "total": total,
+                "next": last if more else None,
+                "models": sorted({key[2] for key in store.count()}),
+            }
+
+        try:
+            if live.wants(request):
+                render = partial(_json, RolloutList, answer)
+                return live.stream(f"?{request.url.query}", page, render)
+            return answer()
+        except NotFoundError as error:
+            raise HTTPException(404, str(error)) from error
 
     @app.get("/api/v1/rollouts/{rollout_id}", response_model=RolloutView, responses=_UNKNOWN, tags=["rollouts"])
-    def rollout(rollout_id: str) -> Any:
-        """One rollout with its history, events and worst golden examples."""
+    def rollout(request: Request, rollout_id: str) -> Any:
+        """One rollout with its history, events and worst golden examples.
+
+        Who accepts text/event-stream gets it again whenever it has changed.
+        """
+        if live.wants(request) and store.rollout(rollout_id):
+            stamp, render = partial(store.stamp, rollout_id), partial(_json, RolloutView, partial(_whole, rollout_id))
+            return live.stream(rollout_id, stamp, render)
         return _whole(rollout_id)
 
     @app.post("/api/v1/rollouts/{rollout_id}/settled", response_model=Settled, responses=_UNKNOWN, tags=["rollouts"])
@@ -119,7 +162,12 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
     @app.get("/rollouts/{rollout_id}/report.html", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])
     def report(rollout_id: str) -> Response:
         """The decision report: one page with its data inside."""
-        return HTMLResponse(render_report(RolloutView.model_validate(_whole(rollout_id)).model_dump()))
+        return HTMLResponse(render_report(_record(rollout_id)))
+
+    @app.get("/rollouts/{rollout_id}/report.json", responses=_UNKNOWN, tags=["page"])
+    def report_json(rollout_id: str) -> dict[str, Any]:
+        """The decision report as data: method, numbers, decision, and everything to reproduce it."""
+        return _record(rollout_id)
 
     @app.get("/", response_class=HTMLResponse, tags=["page"])
     def home() -> Response:
@@ -154,8 +202,14 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
         return {**view(found, gate, store, whole=True), "lineage": feedback.lineage(found.digest)}
 
+    def _record(rollout_id: str) -> dict[str, Any]:
+        whole = RolloutView.model_validate(_whole(rollout_id)).model_dump()
+        found = store.rollout(rollout_id)
+        return record(whole, store.files(rollout_id), gate.basis(found) if found else {})
+
     app.include_router(routes(feedback, watch))
     app.mount("/assets", StaticFiles(directory=Path(ASSETS_DIR)), name="assets")
+    app.state.close = live.close
     return app
 
 
@@ -173,6 +227,10 @@ _UNDECIDABLE: dict[int | str, dict[str, Any]] = {
     409: {"description": "there is nothing to decide, with the reason"},
 }
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "there is no such rollout"}}
+
+
+def _json(kind: type[BaseModel], answer: Callable[[], Any]) -> str:
+    return kind.model_validate(answer()).model_dump_json()
 
 
 async def _answer(gate: Gate, call: Call) -> Answer:

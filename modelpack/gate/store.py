@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelpack.errors import InputError, RemoteError
+from modelpack.errors import InputError, NotFoundError, RemoteError
 from modelpack.gate.checks import Evidence
 from modelpack.gate.checks.check import Bins, Part
 from modelpack.gate.rollouts import Rollout
@@ -186,6 +186,36 @@ class Store:
         query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(most)
         with self.transaction() as connection:
             return [_rollout(row) for row in connection.execute(query)]
+
+    def page(
+        self, equal: Mapping[str, Any], text: str = "", before: str = "", most: int = LISTED
+    ) -> tuple[list[Rollout], int]:
+        """Like `rollouts`, those that follow the rollout `before`, and how many fit on all pages together.
+
+        `text` is somewhere in the id, model, namespace, name or image. Raises NotFoundError for an unknown `before`.
+        """
+        where = [_rollouts.c[column] == value for column, value in equal.items() if value is not None]
+        if text:
+            named = (_rollouts.c[each] for each in ("id", "model", "namespace", "name", "image"))
+            where.append(sa.or_(*(each.icontains(text, autoescape=True) for each in named)))
+        with self.transaction() as connection:
+            total = connection.scalar(sa.select(sa.func.count()).select_from(_rollouts).where(*where)) or 0
+        if before:
+            last = self.rollout(before)
+            if last is None:
+                raise NotFoundError(before, "there is no such rollout", "begin with the first page")
+            later = (_rollouts.c.started == last.started) & (_rollouts.c.id > last.id)
+            where.append((_rollouts.c.started < last.started) | later)
+        return self._rollouts(*where, most=most), total
+
+    def stamp(self, rollout_id: str) -> object:
+        """What differs from before once anything of a rollout has changed; compare it, no more."""
+        ours = _evidence.c.rollout == rollout_id
+        with self.transaction() as connection:
+            row = connection.execute(_rollouts.select().where(_rollouts.c.id == rollout_id)).one_or_none()
+            evidence = connection.execute(sa.select(_evidence.c.name, _evidence.c.value).where(ours)).all()
+            event = connection.scalar(sa.select(sa.func.max(_events.c.id)).where(_events.c.rollout == rollout_id))
+        return row and tuple(row), sorted(map(tuple, evidence)), event
 
     def canaries(self) -> dict[tuple[str, str], str]:
         """The model of every Canary that called and is still there, by (namespace, name)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from modelpack.errors import InputError
@@ -92,6 +92,8 @@ def markdown(report: Mapping[str, Any], link: str = "") -> str:
     ]
     if found := table(rollout):
         lines += ["", found]
+    if found and (basis := _basis(rollout)):
+        lines += ["", basis]
     if notes := _notes(rehearsal, link):
         lines += ["", notes]
     return "\n".join(lines) + "\n"
@@ -132,13 +134,20 @@ def _ending(rollout: Mapping[str, Any], rehearsal: Mapping[str, Any]) -> str:
     return _STATES.get(state, "").capitalize() or _VERDICTS.get(verdict, "No verdict")
 
 
+def _basis(rollout: Mapping[str, Any]) -> str:
+    """Which digest was judged, and how likely the verdict is wrong, as far as the report says so."""
+    budget, digest = _string(rollout, "budget"), _string(rollout, "image").partition("@")[2]
+    named = f"Rollout {plain(_string(rollout, 'id'), 100)} of {plain(digest, 100)}." if budget and digest else ""
+    return " ".join(filter(None, [named, plain(budget, 1000)]))
+
+
 def _row(check: Mapping[str, Any]) -> str:
     share = check.get("share") is True  # 0 to 1, written in percent; their differences in points
     unit = " %" if share else f" {plain(_string(check, 'unit'), 20)}".rstrip()
     cells = (
         plain(_string(check, "name"), 100),
         plain(_string(check, "measures"), 100),
-        _value(check.get("canary"), share, unit),
+        _own(check, share, unit) if _string(check, "type") == "slo" else _value(check.get("canary"), share, unit),
         _value(check.get("primary"), share, unit),
         _difference(check, share, unit),
         _sample(check),
@@ -157,17 +166,33 @@ def _sample(check: Mapping[str, Any]) -> str:
 
 
 def _difference(check: Mapping[str, Any], share: bool, unit: str) -> str:
-    """Canary minus primary with its interval, in the decimals that the interval's width deserves."""
+    """Canary minus primary with its interval, in the decimals that the interval's width deserves; or how far apart they
+    are, where that has no sign."""
+    kind = _string(check, "type")
+    if kind == "slo":
+        return _NONE
+    if kind == "drift" or (kind == "shadow" and share):
+        return _own(check, share, unit)
+    return _interval(check, 100 if share else 1, " points" if share else unit, _signed)
+
+
+def _own(check: Mapping[str, Any], share: bool, unit: str) -> str:
+    """A number that is not a difference, with its interval."""
+    return _interval(check, 100 if share else 1, unit, lambda value, digits: _signed(value, digits).removeprefix("+"))
+
+
+def _interval(check: Mapping[str, Any], factor: int, unit: str, write: Callable[[float, int], str]) -> str:
+    """The estimate with its interval; a side that is not known is open."""
     estimate, low, high = (_known(check.get(key)) for key in ("estimate", "low", "high"))
     if estimate is None:
         return _NONE
-    factor, unit = (100, " points") if share else (1, unit)
     size = abs(estimate) if low is None or high is None else max(high - low, abs(estimate) / 10)
     digits = max(1, _decimals(size * factor))
-    text = f"{_signed(estimate * factor, digits)}{unit}"
-    if low is None or high is None:
-        return text
-    return f"{text} ({_signed(low * factor, digits)} to {_signed(high * factor, digits)})"
+    text = f"{write(estimate * factor, digits)}{unit}"
+    sides = [None if each is None else write(each * factor, digits) for each in (low, high)]
+    if sides[0] is None or sides[1] is None:
+        return text + (f" ({sides[0]} or more)" if sides[0] else f" ({sides[1]} or less)" if sides[1] else "")
+    return f"{text} ({sides[0]} to {sides[1]})"
 
 
 def _value(value: object, share: bool, unit: str) -> str:

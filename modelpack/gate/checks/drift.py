@@ -102,6 +102,7 @@ class Drift:
             "measures": f"{_WORDS[self.statistic]} of the {self._values}, against the {self.against}",
             "unit": "",
             "share": False,
+            "counts": self._things,
             "limit": self.limit,
             **self.terms.description(),
             "margin": None,

@@ -205,6 +205,8 @@ class Level:
             "measures": self.gauge.metric if self.gauge else self.query,
             "share": False,
             "unit": self.unit,
+            "better": "lower" if self.most is not None else "higher",
+            "counts": "values",
             "limit": limit,
             "margin": None,
             "min_sample": None,

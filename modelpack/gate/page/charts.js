@@ -38,7 +38,8 @@
   }
 
   // spec: {label, height, end, y: [low, high], format(y, step), points: [{t, …}], value(point), describe(point), now,
-  //        band(point) -> [low, high], step?: of the y axis, steps?: bool, until?: where the last step ends, rules: [{y, text, kind, below}], marks: [{t, text, kind}], zone?: y}
+  //        band(point) -> [low, high], null for an open side, step?: of the y axis, steps?: bool, until?: where the last step ends,
+  //        rules: [{y, text, kind, below}], marks: [{t, text, kind}], zones?: [{value, side}], bad above (1) or below (-1)}
   function timeChart(holder) {
     const readout = el("p", { class: "readout", "aria-live": "off" });
     const drawing = svg("svg", { class: "chart", role: "img", tabindex: "0" });
@@ -50,7 +51,7 @@
       const width = Math.floor(holder.clientWidth);
       if (!spec || !width) return;
       const { end, height, y: [low, high] } = spec;
-      const step = spec.step || niceStep(high - low, 4);
+      const step = spec.step || niceStep(high - low, 5);
       const values = ticks(low, high, step).map((value) => [value, spec.format(value, step)]);
       const left = Math.max(...values.map(([, text]) => text.length)) * LETTER + 12;
       const x = (t) => left + (Math.min(Math.max(t, 0), end) / end) * (width - 14 - left);
@@ -74,19 +75,22 @@
       const points = thin(spec.points), plot = svg("g", { "clip-path": `url(#${clip})` });
       const path = (kind, d) => plot.append(svg("path", { class: kind, d }));
       const p = (t, value) => `${x(t).toFixed(1)},${y(Math.min(Math.max(value, low - (high - low)), high + (high - low))).toFixed(1)}`;
-      if (known(spec.zone)) {
-        plot.append(svg("rect", { class: "zone", x: left, width: width - 14 - left, y: y(high), height: Math.max(0, y(spec.zone) - y(high)) }));
+      for (const { value, side } of spec.zones || []) {
+        const edge = Math.min(Math.max(y(value), top), bottom), [from, to] = side > 0 ? [top, edge] : [edge, bottom];
+        plot.append(svg("rect", { class: "zone", x: left, width: width - 14 - left, y: from, height: to - from }));
       }
       if (points.length && spec.steps) {
         const line = points.map((point, i) => (i ? `H${x(point.t).toFixed(1)}V${y(spec.value(point)).toFixed(1)}` : `M${p(point.t, spec.value(point))}`)).join("") + `H${x(spec.until).toFixed(1)}`;
         path("area", `${line}V${y(0)}H${x(points[0].t).toFixed(1)}Z`);
         path("line", line);
       } else if (points.length) {
-        const banded = points.filter((point) => spec.band(point).every(known));
+        const banded = points.filter((point) => spec.band(point).some(known)), far = high - low;
         if (banded.length) {
-          path("band", `M${banded.map((point) => p(point.t, spec.band(point)[1])).join("L")}L${[...banded].reverse().map((point) => p(point.t, spec.band(point)[0])).join("L")}Z`);
+          const side = (point, i) => p(point.t, spec.band(point)[i] ?? (i ? high + far : low - far));
+          path("band", `M${banded.map((point) => side(point, 1)).join("L")}L${[...banded].reverse().map((point) => side(point, 0)).join("L")}Z`);
         }
-        path("line", `M${points.map((point) => p(point.t, spec.value(point))).join("L")}`);
+        const lined = points.filter((point) => known(spec.value(point)));
+        if (lined.length) path("line", `M${lined.map((point) => p(point.t, spec.value(point))).join("L")}`);
       }
       const rules = svg("g", {}, ...spec.rules.flatMap((rule) => [
         svg("line", { class: `rule ${rule.kind}`, x1: left, x2: width - 14, y1: y(rule.y), y2: y(rule.y) }),
@@ -188,5 +192,5 @@
     };
   }
 
-  Object.assign(modelpack, { timeChart, ruler });
+  Object.assign(modelpack, { timeChart, ruler, niceStep, ticks, LETTER });
 })((window.modelpack = window.modelpack || {}));

@@ -1,23 +1,24 @@
 "use strict";
-// One card per check: what it measures, canary beside primary, how sure it is, and against which limit.
+// One card per check: what it measures, canary beside primary, how sure it is, of how many, and against which limit.
 (function (modelpack) {
-  const { el, say, badge, timeChart, ruler, words } = modelpack;
-  const { NONE, known, fixed, signed, count, decimals, plain } = words;
+  const { el, say, badge, timeChart, ruler, histogram, partsTable, worstTable, words } = modelpack;
+  const { NONE, known, fixed, signed, count, plain } = words;
 
+  // A number under its title; smaller below it, its interval.
   function fact(list, name) {
     const value = el("dd");
     list.append(el("div", {}, el("dt", {}, name), value));
     return value;
   }
 
-  // A difference and, smaller, its interval.
-  function difference(list) {
-    const value = el("span"), interval = el("small"), place = fact(list, "Difference");
-    place.append(value, " ", interval);
-    return (measured, check) => [value, interval].forEach((node, i) => say(node, measured.difference(check)[i]));
+  function interval(list, name) {
+    const value = el("span"), small = el("small");
+    fact(list, name).append(value, " ", small);
+    return ([text, beside]) => { say(value, text); say(small, beside); };
   }
 
   const digitsOf = (step) => Math.max(0, -Math.floor(Math.log10(step) + 1e-9)); // decimals of a round step
+  const sentence = (text) => (/^[a-z]+( |$)/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text); // a metric's name stays
 
   function head(check) {
     const mark = badge(), measures = el("p", { class: "measures" }), reason = el("p", { class: "reason" });
@@ -26,61 +27,79 @@
     return {
       node,
       update(next, state) {
-        mark.update(...words.verdict(next.verdict, state));
-        const text = words.measure(next).text;
-        say(measures, text.charAt(0).toUpperCase() + text.slice(1));
+        mark.update(...words.verdict(next.verdict, state, next.n));
+        say(measures, sentence(words.measure(next).text));
         say(reason, next.reason || "");
       },
     };
   }
 
-  // Enough of the band to see it close in on the margin; the wide start, before a quarter of the sample, is cut off.
-  function scale(points, margin) {
-    const last = points[points.length - 1];
-    const seen = points.filter((point) => point.n >= last.n / 4);
-    const all = [0, margin, ...seen.flatMap((point) => [point.low, point.high, point.estimate])].filter(known);
-    const [low, high] = [Math.min(...all), Math.max(...all)];
-    const room = (high - low || 0.01) * 0.08;
-    return [low - room, Math.max(high + room, known(margin) ? margin * 1.4 : high)];
+  // How the verdict comes about, and which part of the error budget it may use.
+  function foot(check) {
+    const text = el("p");
+    const chance = check.alpha ? ` Its part of the chance of a wrong verdict is ${plain(check.alpha * 100)} %.` : "";
+    say(text, (check.method || "") + chance);
+    return check.method ? el("details", { class: "method" }, el("summary", {}, "How this is decided"), text) : null;
   }
 
-  function comparison(check) {
-    const card = head(check), list = el("dl", { class: "facts" });
-    const canary = fact(list, "Canary"), primary = fact(list, "Primary"), differs = difference(list), margin = fact(list, "Allowed");
-    const meter = el("progress"), sample = el("span"), plot = el("div", { class: "plot" });
-    const chart = timeChart(plot);
-    card.node.append(list, el("p", { class: "sample" }, meter, sample), plot);
+  // Enough of the band to see it close in on the bound; the wide start, before a quarter of the sample, is cut off.
+  function scale(points, bounds, base) {
+    const last = points[points.length - 1];
+    const seen = points.filter((point) => point.n >= last.n / 4);
+    const all = [...base, ...bounds.map((bound) => bound.value), ...seen.flatMap((point) => [point.low, point.high, point.estimate])].filter(known);
+    const [low, high] = [Math.min(...all), Math.max(...all)], room = (high - low || Math.abs(high) || 0.01) * 0.16;
+    return [low >= 0 && low < room ? 0 : low - room, high + room]; // what is never negative begins at 0
+  }
+
+  // Everything that is one number with its interval, closing in on a bound over time.
+  function estimated(check) {
+    const card = head(check), list = el("dl", { class: "facts" }), { of } = words.measure(check), mirrored = check.type === "shadow";
+    const canary = of === "difference" ? fact(list, "Canary") : null;
+    const own = of === "value" ? interval(list, mirrored ? "Other answers" : "Canary") : null;
+    const primary = of === "distance" ? null : fact(list, "Primary");
+    const estimate = own || interval(list, of === "distance" ? "Distance" : "Difference");
+    const allowed = fact(list, of === "difference" ? "Allowed" : "Limit");
+    const meter = el("progress"), sample = el("span"), plot = el("div", { class: "plot" }), bars = el("div", { class: "plot" });
+    const chart = timeChart(plot), drawn = of === "distance" ? histogram(bars) : null, parts = partsTable(check), worst = worstTable(check);
+    card.node.append(list, el("p", { class: "sample" }, meter, sample));
+    card.node.append(bars, plot, parts.node, worst.node, ...[foot(check)].filter(Boolean));
     return {
       node: card.node,
-      update(next, rollout, end) {
+      update(next, rollout, end, examples) {
         card.update(next, rollout.state);
-        const measured = words.measure(next), { factor, points, text } = measured;
-        const sentence = (point) => measured.difference(point).filter(Boolean).join(", ");
-        const allowed = known(next.margin) ? `+${plain(next.margin * factor)}${points}` : NONE;
-        say(canary, measured.value(next.canary));
-        say(primary, measured.value(next.primary));
-        differs(measured, next);
-        say(margin, allowed);
+        const measured = words.measure(next), { factor, text, bounds } = measured;
+        if (canary) say(canary, measured.value(next.canary));
+        if (primary) {
+          say(primary, measured.value(next.primary));
+          primary.parentElement.hidden = of === "value" && !known(next.primary);
+        }
+        estimate(measured.estimate(next));
+        say(allowed, measured.allowed);
         meter.max = Math.max(1, next.min_sample || 1);
         meter.value = Math.min(next.n || 0, meter.max);
-        const counted = `canary ${next.counts || "requests"}`;
-        meter.setAttribute("aria-label", `${counted}, of the least it needs to accept`);
-        say(sample, known(next.min_sample)
-          ? `${count(next.n || 0)} ${counted}, at least ${count(next.min_sample)} needed to accept`
-          : `${count(next.n || 0)} ${counted}`);
-        const history = (next.history || []).filter((point) => known(point.estimate))
+        meter.hidden = !known(next.min_sample);
+        meter.setAttribute("aria-label", `canary ${next.counts || "requests"}, of the least it needs to accept`);
+        say(sample, words.sample(next));
+        parts.update(next);
+        worst.update(examples);
+        bars.hidden = !drawn || !(next.bins || []).length;
+        if (!bars.hidden) drawn(next.bins[0]);
+        const history = (next.history || []).filter((point) => [point.estimate, point.low, point.high].some(known))
           .map((point) => ({ ...point, t: point.t - rollout.started }));
         plot.hidden = !history.length;
         if (!history.length) return;
+        const says = (point) => measured.estimate(point).slice(0, 2).filter(Boolean).join(", ");
+        const what = of === "difference" ? "Canary minus primary" : of === "distance" ? `Distance between canary and ${words.against(next)}` : mirrored ? "Requests with another answer" : "The canary's own value";
+        const zero = of === "difference", write = zero ? signed : fixed;
+        const edge = (bound) => ({ y: bound.value, kind: "limit", below: bound.side < 0, text: zero ? "worse than allowed" : "limit" });
         chart({
-          label: `${check.name}: canary minus primary, ${text}, over time. Now ${sentence(next)}; allowed is up to ${allowed}. ${words.verdict(next.verdict, rollout.state)[1]}.`,
-          height: 150, end, y: scale(history, next.margin), zone: next.margin,
-          format: (y, step) => signed(y * factor, digitsOf(step * factor)),
+          label: `${check.name}: ${what}, ${text}, over time. Now ${says(next)}; allowed is ${measured.allowed}. ${words.verdict(next.verdict, rollout.state)[1]}.`,
+          height: 150, end, y: scale(history, bounds, zero ? [0] : []), zones: bounds,
+          format: (y, step) => write(y * factor, digitsOf(step * factor)),
           points: history, value: (point) => point.estimate, band: (point) => [point.low, point.high],
-          describe: (point) => `${sentence(point)}, n ${count(point.n)}, weight ${count(point.weight)} %`,
-          now: `Canary minus primary${factor === 100 ? ", in percentage points," : ""} with its interval`,
-          rules: [{ y: 0, text: "no difference", kind: "zero", below: true },
-            ...(known(next.margin) ? [{ y: next.margin, text: "worse than allowed", kind: "limit" }] : [])],
+          describe: (point) => `${says(point)}, n ${count(point.n)}, weight ${count(point.weight)} %`,
+          now: `${what}${factor === 100 ? (zero ? ", in percentage points" : ", in percent") : ""}, over time${history.some((point) => known(point.low) || known(point.high)) ? ", with its interval" : ""}`,
+          rules: [...(zero && !bounds.some((bound) => bound.value === 0) ? [{ y: 0, text: "no difference", kind: "zero", below: !bounds.some((bound) => bound.side < 0) }] : []), ...bounds.map(edge)],
           marks: [],
         });
       },
@@ -90,40 +109,16 @@
   // Which values pass: the floor, and the primary with its margin; the stricter of the two decides.
   function limits(check, higherIsBetter) {
     const worst = known(check.primary) && known(check.margin) ? check.primary + (higherIsBetter ? -1 : 1) * check.margin : null;
-    return [{ value: check.limit, text: "floor" }, { value: worst, text: "primary + margin" }].filter((rule) => known(rule.value));
-  }
-
-  function table() {
-    const body = el("tbody"), caption = el("caption");
-    const titles = ["id", "segment", "expected", "primary", "canary", "error"];
-    const node = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "worst examples" },
-      el("table", {}, caption, el("thead", {}, el("tr", {}, ...titles.map((title) => el("th", { scope: "col" }, title)))), body));
-    let shown = "";
-    return {
-      node,
-      update(rows) {
-        node.hidden = !rows.length;
-        if (shown === JSON.stringify(rows)) return;
-        shown = JSON.stringify(rows);
-        say(caption, `The canary's ${rows.length === 1 ? "worst example" : `${rows.length} worst examples`}`);
-        const digits = titles.map((key) => { // one number of decimals a column, so that they stand below each other
-          const numbers = rows.map((row) => row[key]).filter(known);
-          return numbers.every(Number.isInteger) ? 0 : decimals(Math.max(...numbers.map(Math.abs))) + 1;
-        });
-        const text = (value, i) => (known(value) ? fixed(value, digits[i]) : String(value ?? NONE));
-        body.replaceChildren(...rows.map((row) => el("tr", {},
-          ...titles.map((key, i) => (i ? el("td", { class: i > 1 ? "number" : null }, text(row[key], i)) : el("th", { scope: "row" }, String(row[key])))))));
-      },
-    };
+    return [{ value: check.limit, text: "floor" }, { value: worst, text: `primary ${higherIsBetter ? "−" : "+"} margin` }].filter((rule) => known(rule.value));
   }
 
   function golden(check) {
     const card = head(check), list = el("dl", { class: "facts" }), plot = el("div", { class: "plot" });
-    const canary = fact(list, "Canary"), primary = fact(list, "Primary"), differs = difference(list);
+    const canary = fact(list, "Canary"), primary = fact(list, "Primary"), differs = interval(list, "Difference");
     const floor = fact(list, "Floor"), margin = fact(list, "Allowed"), n = fact(list, "Examples");
-    const draw = ruler(plot), worst = table();
+    const draw = ruler(plot), parts = partsTable(check), worst = worstTable(check);
     card.node.classList.add("wide");
-    card.node.append(el("div", { class: "halves" }, el("div", {}, list, plot), worst.node));
+    card.node.append(el("div", { class: "halves" }, el("div", {}, list, plot), worst.node), parts.node, ...[foot(check)].filter(Boolean));
     return {
       node: card.node,
       update(next, rollout, end, examples) {
@@ -131,10 +126,11 @@
         const measured = words.measure(next), { factor, value, points, higherIsBetter, text } = measured;
         say(canary, value(next.canary));
         say(primary, value(next.primary));
-        differs(measured, next);
+        differs(measured.estimate(next));
         say(floor, known(next.limit) ? `${higherIsBetter ? "at least" : "at most"} ${value(next.limit)}` : NONE);
         say(margin, known(next.margin) ? `${plain(next.margin * factor)}${points} worse` : NONE);
         say(n, known(next.min_sample) ? `${count(next.n)} of ${count(next.min_sample)}` : count(next.n));
+        parts.update(next);
         worst.update(examples);
         const dots = [{ value: next.canary, text: "canary" }, { value: next.primary, text: "primary" }].filter((dot) => known(dot.value));
         const rules = limits(next, higherIsBetter);
@@ -154,6 +150,19 @@
     };
   }
 
-  modelpack.checkCard = (check) => (check.type === "golden" ? golden(check) : comparison(check));
+  function approval(check) {
+    const card = head(check), who = el("p");
+    card.node.append(who, ...[foot(check)].filter(Boolean));
+    return {
+      node: card.node,
+      update(next, rollout) {
+        card.update(next, rollout.state);
+        say(who, rollout.approved ? `Said: ${rollout.approved}` : next.verdict === "hold" && rollout.state === "active" ? "Waits for the answer above" : "Nobody has been asked yet");
+      },
+    };
+  }
+
+  const CARDS = { golden, approval };
+  modelpack.checkCard = (check) => (CARDS[check.type] || estimated)(check);
   modelpack.fact = fact;
 })((window.modelpack = window.modelpack || {}));

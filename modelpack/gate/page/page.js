@@ -1,11 +1,12 @@
 "use strict";
-// Starts the page: a saved report draws its own data once; a live page asks the gate again and again, less often when
-// nothing runs or the gate does not answer, and not at all while nobody looks or after the end.
+// Starts the page: a saved report draws its own data once; a live page listens to the gate, which sends what changed.
+// Where it cannot (too many listen, something between holds the stream back) it is asked again and again. Nothing is
+// asked while nobody looks, nor after the end.
 (function (modelpack) {
-  const { say, attribute, words } = modelpack;
+  const { say, attribute } = modelpack;
   const { rollout: id, root } = document.body.dataset;
   const main = document.getElementById("main"), link = document.getElementById("link"), saved = document.getElementById("rollout");
-  const TIMEOUT = 5000, LONGEST_WAIT = 30; // milliseconds, seconds
+  const TIMEOUT = 5000, SILENCE = 40000, LONGEST_WAIT = 30; // milliseconds, milliseconds, seconds
 
   function status(kind, text) {
     attribute(link, "data-kind", kind);
@@ -19,57 +20,96 @@
     return answer.state === "failed" && !answer.settled ? 5 : 0;
   }
 
+  // The data of each event of a stream. `heard` is called with every piece that comes, comments included.
+  async function* events(response, heard) {
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      heard();
+      text += value;
+      const parts = text.split("\n\n");
+      text = parts.pop();
+      for (const part of parts) if (part.startsWith("data: ")) yield JSON.parse(part.slice(6));
+    }
+  }
+
   function live(update, address) {
-    let timer = 0, failures = 0, seen = null, done = false, asking = null;
+    let timer = 0, guard = 0, failures = 0, seen = null, done = false, asking = null, plain = false;
+
+    function take(answer) {
+      [failures, seen] = [0, new Date()];
+      update(answer, seen / 1000);
+      done = pace(answer) === 0;
+      status(done ? "ended" : "live", done ? "Ended" : "Live");
+      return pace(answer);
+    }
 
     async function ask() {
       clearTimeout(timer);
       if (document.hidden || asking || done) return; // asked again once somebody looks
-      asking = new AbortController();
-      const begun = performance.now(), abort = setTimeout(() => asking.abort(), TIMEOUT);
-      let wait;
+      const mine = asking = new AbortController(), begun = performance.now(), accept = plain ? "application/json" : "text/event-stream, application/json;q=0.9";
+      const within = (most) => { clearTimeout(guard); guard = setTimeout(() => mine.abort(), most); };
+      let wait = 0, told = false, streams = false;
+      within(TIMEOUT);
       try {
-        const response = await fetch(address, { signal: asking.signal, headers: { accept: "application/json" }, cache: "no-store" });
+        const response = await fetch(address(), { signal: mine.signal, headers: { accept }, cache: "no-store" });
         if (response.status === 404) {
           done = true;
-          return status("down", "The gate knows no such rollout");
+          return status("down", id === undefined ? "There are no such rollouts any more" : "The gate knows no such rollout");
         }
         if (!response.ok) throw new Error(`status ${response.status}`);
-        const answer = await response.json();
-        [failures, seen] = [0, new Date()];
-        wait = pace(answer);
-        update(answer, seen / 1000);
-        done = wait === 0;
-        status(done ? "ended" : "live", done ? "Ended" : "Live");
+        streams = (response.headers.get("content-type") || "").startsWith("text/event-stream");
+        if (!streams) wait = take(await response.json());
+        else {
+          for await (const answer of events(response, () => within(SILENCE))) {
+            told = true;
+            if (take(answer) === 0) return mine.abort();
+          }
+          throw new Error("the stream ended");
+        }
       } catch (error) {
+        if (asking !== mine) return; // somebody wants something else
+        plain = streams && !told; // a stream that says nothing: something between holds it back
         failures += 1;
-        wait = Math.min(LONGEST_WAIT, 2 ** (failures - 1));
+        wait = plain ? 0.01 : Math.min(LONGEST_WAIT, 2 ** (failures - 1));
         const last = seen ? `; this is from ${seen.toLocaleTimeString("en-GB")}` : "";
-        status("down", `The gate does not answer, next try in ${wait} s${last}`);
+        if (!plain) status("down", `The gate does not answer, next try in ${wait} s${last}`);
         console.info("the gate does not answer", error);
       } finally {
-        clearTimeout(abort);
-        asking = null;
+        if (asking === mine) {
+          clearTimeout(guard);
+          asking = null;
+          // an answer that is slow to make is asked for less often
+          if (wait) timer = setTimeout(ask, told ? wait * 1000 : Math.max(wait * 1000, 4 * (performance.now() - begun)));
+        }
       }
-      // an answer that is slow to make is asked for less often
-      if (wait) timer = setTimeout(ask, Math.max(wait * 1000, 4 * (performance.now() - begun)));
     }
 
-    document.addEventListener("visibilitychange", ask);
+    function stop() {
+      const before = asking;
+      asking = null;
+      clearTimeout(guard);
+      if (before) before.abort();
+    }
+    document.addEventListener("visibilitychange", () => (document.hidden ? stop() : ask()));
     window.addEventListener("online", ask);
     status("wait", "Connecting");
     ask();
+    return () => { stop(); done = false; ask(); };
   }
 
   if (saved) {
-    const rollout = JSON.parse(saved.textContent);
-    modelpack.rolloutView(main, null)(rollout, 0);
+    const report = JSON.parse(saved.textContent);
+    modelpack.rolloutView(main, null, report)(report.rollout, 0);
     status("saved", "Saved report");
   } else if (id === undefined) {
-    live(modelpack.listView(main), `${root}api/v1/rollouts`);
+    const view = modelpack.listView(main, () => again());
+    const again = live(view.update, () => `${root}api/v1/rollouts?${view.query()}`);
   } else {
     main.replaceChildren();
     let update = null; // the view is made with the first answer: an unknown rollout shows no empty frames
-    live((rollout, now) => (update ||= modelpack.rolloutView(main, root))(rollout, now), `${root}api/v1/rollouts/${encodeURIComponent(id)}`);
+    live((rollout, now) => (update ||= modelpack.rolloutView(main, root))(rollout, now), () => `${root}api/v1/rollouts/${encodeURIComponent(id)}`);
   }
 })(window.modelpack);

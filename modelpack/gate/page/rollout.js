@@ -3,6 +3,7 @@
 (function (modelpack) {
   const { el, say, attribute, badge, digest, fact, timeChart, checkCard, lineageCard, words } = modelpack;
   const { known, clock, count, duration, moment, image } = words;
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
   // The latest moment the rollout knows of; a running one goes on until now.
   function lastMoment(rollout, now) {
@@ -110,52 +111,73 @@
     };
   }
 
-  // A held rollout waits for a person, who says a name and decides. Nobody checks the name.
+  // A held rollout waits for a person, who says a name and decides; one under way can be rejected. Where the gate wants
+  // a token it says so: then it is asked for, and kept nowhere.
   function decision(root) {
-    const by = el("input", { name: "by", required: "", maxlength: 128, autocomplete: "name", placeholder: "your name", "aria-label": "your name" });
-    const note = el("input", { name: "note", maxlength: 1024, autocomplete: "off", placeholder: "why", "aria-label": "why" });
+    const field = (name, attributes) => el("label", {}, capital(name), el("input", { name, ...attributes }));
+    const by = field("your name", { name: "by", required: "", maxlength: 128, autocomplete: "name" });
+    const note = field("why", { name: "note", maxlength: 1024, autocomplete: "off" });
+    const token = field("token", { name: "token", type: "password", autocomplete: "off" });
     const buttons = { approve: el("button", { type: "button", "data-kind": "good" }, "Approve"), reject: el("button", { type: "button", "data-kind": "bad" }, "Reject") };
-    const said = el("span", { role: "status" }), node = el("form", { class: "decision", hidden: "" }, by, note, buttons.approve, buttons.reject, said);
-    let id = "";
+    const said = el("span", { role: "status" }), form = el("form", {}, by, note, token, buttons.approve, buttons.reject, said);
+    const title = el("summary"), node = el("details", { class: "decision", hidden: "" }, title, form), value = (label) => label.lastElementChild.value.trim();
+    let id = "", asked = false;
+    token.hidden = true;
     async function decide(word) {
-      if (!by.value.trim()) return by.focus();
+      if (!value(by)) return by.lastElementChild.focus();
       say(said, "…");
       try {
+        const authorization = value(token) ? { authorization: `Bearer ${value(token)}` } : {};
         const answer = await fetch(`${root}api/v1/rollouts/${encodeURIComponent(id)}/approval`, {
-          method: "POST", headers: { "content-type": "application/json" },
-          body: JSON.stringify({ decision: word, by: by.value.trim(), note: note.value.trim() }),
+          method: "POST", headers: { "content-type": "application/json", ...authorization },
+          body: JSON.stringify({ decision: word, by: value(by), note: value(note) }),
         });
         say(said, answer.ok ? "" : (await answer.text()).trim());
         if (answer.ok) node.hidden = true;
+        if (answer.status === 401 && token.hidden) {
+          token.hidden = false;
+          token.lastElementChild.focus();
+        }
       } catch {
         say(said, "The gate does not answer");
       }
     }
-    node.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("submit", (event) => event.preventDefault());
     for (const word of Object.keys(buttons)) buttons[word].addEventListener("click", () => decide(word));
     return {
       node,
       update(rollout) {
+        const held = rollout.verdict === "hold";
         id = rollout.id;
-        node.hidden = rollout.state !== "active" || rollout.verdict !== "hold";
+        node.hidden = rollout.state !== "active" || rollout.verdict === "reject" || known(rollout.ended);
+        buttons.approve.hidden = !held;
+        say(title, held ? "This rollout waits for a person: approve or reject it" : "Reject this rollout");
+        if (held !== asked) node.open = asked = held; // a person may close it after that
       },
     };
   }
 
-  modelpack.rolloutView = function (main, links) {
+  // The commit that named this version, as its chain of origin tells.
+  function commit(rollout) {
+    const steps = (rollout.lineage && Array.isArray(rollout.lineage.steps) && rollout.lineage.steps) || [];
+    const found = steps.filter((step) => step && step.kind === "commit").pop();
+    return found ? String(found.title) : words.NONE;
+  }
+
+  modelpack.rolloutView = function (main, links, saved) {
     const name = el("h1"), place = el("p", { class: "place" }), line = versions(), mark = badge("big"), reason = el("p", { class: "reason" });
     const next = el("span"), waiting = el("p", { class: "waiting" }, el("b", {}, "Waiting for "), next);
     const asked = links === null ? null : decision(links);
     const bar = trafficBar(), chips = el("ul", { class: "chips", "aria-label": "checks" }), list = el("dl", { class: "facts" });
-    const facts = Object.fromEntries(["Phase", "State", "Verdict", "Time", "Canary digest", "Primary digest", "Horizon", "Rollout"].map((title) => [title, fact(list, title)]));
-    const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report");
+    const facts = Object.fromEntries(["Phase", "State", "Verdict", "Time", "Canary digest", "Primary digest", "Horizon", "Commit", "Rollout"].map((title) => [title, fact(list, title)]));
+    const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report"), data = el("a", {}, "its data as JSON");
     facts["Canary digest"].append(digests[0].node);
     facts["Primary digest"].append(digests[1].node);
     const hero = el("section", { class: "card hero" }, el("div", { class: "title" }, el("div", {}, place, name), line.node),
-      el("div", { class: "verdict", "aria-live": "polite" }, mark.node, el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report) : null);
+      el("div", { class: "verdict" }, el("div", { role: "status" }, mark.node), el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report, ", ", data) : null);
     const plot = el("div", { class: "plot" }), story = el("ol", { class: "story" }), chart = timeChart(plot);
-    const cards = el("div", { class: "checks" }), origin = lineageCard(), events = log(), promise = el("p", { class: "promise" });
-    main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), cards, promise, origin.node, events.node);
+    const cards = el("div", { class: "checks" }), origin = lineageCard(), events = log(), promise = el("p", { class: "promise" }), basis = saved ? modelpack.basisCard(saved) : null;
+    main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), promise, cards, origin.node, events.node, ...(basis ? [basis] : []));
     const made = new Map();
     let told = "";
 
@@ -175,7 +197,7 @@
     }
 
     function checks(rollout, end) {
-      const first = (rollout.checks || []).find((check) => check.type === "golden");
+      const examples = (check) => (rollout.golden || []).filter((row) => row.check === check.name);
       for (const check of rollout.checks || []) {
         if (!made.has(check.name)) {
           const chip = badge(), card = checkCard(check);
@@ -184,9 +206,9 @@
           made.set(check.name, { chip, card });
         }
         const { chip, card } = made.get(check.name);
-        const [kind, word] = words.verdict(check.verdict, rollout.state);
+        const [kind, word] = words.verdict(check.verdict, rollout.state, check.n);
         chip.update(kind, `${check.name}: ${word.toLowerCase()}`);
-        card.update(check, rollout, end, check === first ? rollout.golden || [] : []);
+        card.update(check, rollout, end, examples(check));
       }
     }
 
@@ -206,18 +228,22 @@
       say(facts.State, words.STATES[rollout.state] || String(rollout.state));
       say(facts.Verdict, words.verdict(rollout.verdict, rollout.state)[1]);
       say(facts.Time, `${rollout.state === "active" ? "running for" : "took"} ${duration(end).replaceAll(" ", "\u00a0")}`);
-      say(facts.Horizon, known(rollout.horizon) ? `${duration(rollout.horizon)} under traffic` : words.NONE);
+      const under = known(rollout.traffic_started) ? `${duration(Math.min(rollout.started + end - rollout.traffic_started, rollout.horizon))} of ` : "";
+      say(facts.Horizon, known(rollout.horizon) ? `${under}${duration(rollout.horizon)} under traffic` : words.NONE);
       attribute(facts.Time, "title", `since ${moment(rollout.started)}`);
       digests[0].update(canary);
       digests[1].update(primary);
+      say(facts.Commit, commit(rollout));
       say(facts.Rollout, rollout.id);
       say(note, rollout.settled_note ? `Settled: ${rollout.settled_note}` : "");
       note.hidden = !rollout.settled_note;
       attribute(report, "href", `${links}rollouts/${encodeURIComponent(rollout.id)}/report.html`);
       attribute(report, "download", `${rollout.model}-${canary.version}.html`);
+      attribute(data, "href", `${links}rollouts/${encodeURIComponent(rollout.id)}/report.json`);
+      attribute(data, "download", `${rollout.model}-${canary.version}.json`);
       timeline(rollout, end, marks(rollout));
       checks(rollout, end);
-      say(promise, `Intervals stay valid however often they are looked at. The chance of a wrong verdict is at most ${words.plain((rollout.alpha ?? 0.05) * 100)} % over all checks together.`);
+      say(promise, `${rollout.budget || ""} Intervals stay valid however often they are looked at.`);
       origin.update(rollout);
       events.update(rollout);
       if (asked) asked.update(rollout);

@@ -44,8 +44,9 @@
   };
   const STATES = { active: "Active", promoted: "Promoted", failed: "Failed", superseded: "Superseded", withdrawn: "Withdrawn" };
 
-  const verdict = (name, state) =>
-    (name === "pending" && state !== "active" ? ["none", "Not reached"] : VERDICTS[name] || ["none", String(name)]);
+  // `n` is of how many a check's verdict is, where it is one: without any it was not reached before the end.
+  const verdict = (name, state, n) =>
+    (state !== "active" && (name === "pending" || (name === "undecided" && n === 0)) ? ["none", "Not reached"] : VERDICTS[name] || ["none", String(name)]);
 
   // The one badge of a rollout: its verdict while it runs, its end afterwards. -> [kind, word]
   function outcome(rollout) {
@@ -60,6 +61,8 @@
     if (rollout.state !== "active") return "";
     if (rollout.verdict === "accept") return "Flagger to promote it";
     if (rollout.verdict === "reject") return "Flagger to roll it back";
+    const asking = (rollout.checks || []).filter((check) => check.type === "approval" && check.verdict === "hold");
+    if (rollout.verdict === "hold" && asking.length && !rollout.final) return `a person: ${asking.map((check) => check.name).join(", ")} asks for approval`;
     if (rollout.verdict === "hold") return rollout.final ? "a person: this hold does not end by itself" : "data, or a person";
     const open = (rollout.checks || []).filter((check) => check.verdict === rollout.verdict);
     if (rollout.verdict === "pending") {
@@ -82,29 +85,53 @@
     return { share: rollout.weight, canary: `canary ${now}`, primary: `primary ${before}` };
   }
 
-  // What a check measures and how its numbers are written. Shares are shown in percent, their differences in points,
-  // which are percentage points.
+  // What a check's numbers are and how they are written. Shares are shown in percent, their differences in points, which
+  // are percentage points. `of` is what the estimate is: canary minus primary, the canary's own value, or a distance
+  // between two distributions. `bounds` are where too bad begins: {value, side: 1 above it, -1 below it}.
   function measure(check) {
-    const factor = check.share ? 100 : 1;
-    const unit = check.share ? " %" : check.unit ? ` ${check.unit}` : "";
-    return {
-      factor,
-      higherIsBetter: check.better === "higher",
-      text: String(check.measures || check.statistic),
-      points: check.share ? " points" : unit,
-      value: (value) => (known(value) ? `${plain(value * factor)}${unit}` : NONE),
-      // [estimate, interval] of a difference, with the decimals that the interval's width deserves
-      difference({ estimate, low, high }) {
-        if (!known(estimate)) return [NONE, ""];
-        const sure = known(low) && known(high), size = Math.max(sure ? high - low : 0, Math.abs(estimate) / 10);
-        const digits = Math.max(1, decimals(size * factor));
-        const text = (value) => signed(value * factor, digits);
-        return [text(estimate) + (check.share ? " points" : unit), sure ? `${text(low)} to ${text(high)}` : ""];
-      },
-    };
+    const share = check.share, factor = share ? 100 : 1, unit = share ? " %" : check.unit ? ` ${check.unit}` : "";
+    const of = check.type === "drift" ? "distance" : check.type === "slo" || (check.type === "shadow" && share) ? "value" : "difference";
+    const points = share && of === "difference" ? " points" : unit, side = check.better === "higher" ? -1 : 1;
+    const bounds = [];
+    if (of !== "difference") {
+      const limit = check.type === "shadow" ? check.margin : check.limit;
+      if (known(limit)) bounds.push({ value: limit, side });
+    } else if (known(check.margin)) {
+      bounds.push({ value: side * check.margin, side });
+      if (check.type === "shadow") bounds.push({ value: -check.margin, side: -1 });
+    }
+    const text = of === "difference" ? signed : fixed;
+    const value = (number) => (known(number) ? `${plain(number * factor)}${unit}` : NONE);
+    // [estimate, interval, estimate without its unit], with the decimals that the interval's width deserves; one side
+    // may not be known
+    function estimate({ estimate: middle, low, high }) {
+      const sides = [low, high].filter(known);
+      if (!known(middle) && !sides.length) return [NONE, "", NONE];
+      const size = sides.length === 2 ? Math.max(high - low, Math.abs(middle ?? 0) / 10) : Math.abs(middle ?? sides[0]);
+      const digits = of === "distance" ? 3 : Math.max(1, decimals(size * factor)), write = (number) => text(number * factor, digits);
+      const interval = sides.length === 2 ? `${write(low)} to ${write(high)}` : known(low) ? `${write(low)} or more` : known(high) ? `${write(high)} or less` : "";
+      const bare = known(middle) ? write(middle) : NONE;
+      return [known(middle) ? bare + points : NONE, interval, bare];
+    }
+    function allowed() {
+      if (!bounds.length) return NONE;
+      if (of !== "difference") return `${side < 0 ? "at least" : "at most"} ${value(bounds[0].value)}`;
+      if (check.margin === 0) return "nothing worse";
+      const size = `${plain(check.margin * factor)}${points}`;
+      return bounds.length > 1 ? `±${size}` : `${side < 0 ? "−" : "+"}${size}`;
+    }
+    return { of, factor, side, bounds, unit: unit.trim(), points, value, estimate, allowed: allowed(), higherIsBetter: side < 0, text: String(check.measures || check.statistic) };
   }
 
+  // Of how many: canary, primary, and how many are needed before anything is accepted.
+  function sample(check) {
+    const things = check.counts || "requests", n = `${count(check.n || 0)} canary ${things}`;
+    const beside = check.n_primary > 0 && !["golden", "shadow"].includes(check.type) ? `, ${count(check.n_primary)} of the ${against(check)}` : "";
+    return (known(check.min_sample) ? `${n}, at least ${count(check.min_sample)} needed to accept` : n) + beside;
+  }
+  const against = (check) => (check.bins && check.bins.length ? check.bins[0].against_name : "primary");
+
   Object.assign(modelpack, {
-    words: { NONE, known, fixed, signed, count, decimals, plain, duration, clock, moment, image, verdict, outcome, waiting, traffic, measure, STATES },
+    words: { NONE, known, fixed, signed, count, decimals, plain, duration, clock, moment, image, verdict, outcome, waiting, traffic, measure, sample, against, STATES },
   });
 })((window.modelpack = window.modelpack || {}));

@@ -102,6 +102,26 @@ def test_the_gates_rollout_alone(change: dict[str, Any], ending: str) -> None:
     assert ending in markdown(ROLLOUT | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "cells"),
+    [
+        ({"type": "latency", "share": False, "unit": "ms", "high": None}, "+0.22 ms (+0.03 or more) |"),
+        ({"type": "latency", "share": False, "unit": "ms", "low": None}, "+0.22 ms (+0.42 or less) |"),
+        ({"type": "slo"}, "| 22.2 % (2.5 to 41.9) | 0 % | – |"),
+        ({"type": "drift", "share": False, "low": None, "high": None, "canary": None}, "| – | 0 | 0.22 |"),
+        ({"type": "shadow"}, "| 22.2 % (2.5 to 41.9) | 77 of 500"),
+    ],
+)
+def test_a_number_that_is_no_difference_or_open_on_one_side(change: dict[str, Any], cells: str) -> None:
+    assert cells in table({"checks": [ERRORS | change]})
+
+
+def test_the_budget_and_the_digest_are_said() -> None:
+    text = markdown(ROLLOUT | {"id": "mpg-1", "budget": "Wrong in at most 5 % of rollouts."})
+    digest = ROLLOUT["image"].partition("@")[2]
+    assert f"Rollout mpg-1 of {digest.replace(':', ':&#8203;')}. Wrong in at most 5 % of rollouts." in text
+
+
 def test_a_first_version_has_no_checks() -> None:
     first = REHEARSAL | {"result": "initialized", "primaryImage": REHEARSAL["image"]}
     text = markdown({"rehearsal": first, "rollout": None})

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from modelpack.gate.report import ASSETS_DIR, SCRIPTS, STYLE, page_html, render_report
-from tests.fakes.rollouts import SAMPLES, promoted
+from tests.fakes.rollouts import SAMPLES, promoted, report
 
 ASSETS = sorted(path.name for path in ASSETS_DIR.iterdir())
 HOSTILE = "</script><script>alert(1)</script><!--<script>&amp;\"'\u2028\u2029"
@@ -40,24 +40,24 @@ def test_a_rollout_id_cannot_leave_its_attribute() -> None:
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_a_report_embeds_the_rollout_unchanged(name: str) -> None:
-    assert json.loads(embedded(render_report(SAMPLES[name]))) == SAMPLES[name]
+    assert json.loads(embedded(render_report(report(SAMPLES[name])))) == report(SAMPLES[name])
 
 
 def test_hostile_text_stays_data() -> None:
     rollout = {**promoted(), "model": HOSTILE, "reason": HOSTILE}
-    text = embedded(render_report(rollout))
-    assert json.loads(text) == rollout
+    text = embedded(render_report(report(rollout)))
+    assert json.loads(text)["rollout"] == rollout
     assert not set("<>&\u2028\u2029") & set(text)
 
 
 def test_a_report_needs_nothing_but_itself() -> None:
-    html = render_report(promoted()).decode()
+    html = render_report(report(promoted())).decode()
     assert not re.findall(r'<script[^>]* src=|<link rel="stylesheet"|@import|url\((?!#)', html)
     assert html.lower().count("</script>") == 2  # the data and the code, closed once each
 
 
 def test_the_policy_allows_exactly_the_scripts_and_styles_of_the_report() -> None:
-    html = render_report(promoted()).decode()
+    html = render_report(report(promoted())).decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
     assert policy and "unsafe" not in policy[1]
     for tag in ("script", "style"):
@@ -68,7 +68,7 @@ def test_the_policy_allows_exactly_the_scripts_and_styles_of_the_report() -> Non
 
 def test_a_number_that_json_cannot_write_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        render_report({**promoted(), "weight": float("nan")})
+        render_report(report({**promoted(), "weight": float("nan")}))
 
 
 @pytest.mark.parametrize("name", ASSETS)
