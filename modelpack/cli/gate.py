@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,12 +15,15 @@ import click
 
 from modelpack.cli.simulate import simulate
 from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
+from modelpack.fields import read
+from modelpack.token import TOKEN, bearer
 
 if TYPE_CHECKING:
     from modelpack.gate.target import Surroundings
 
 _TIMEOUT = 10.0  # seconds
-_ERRORS = {404: NotFoundError, 409: RefusedError, 422: InputError}
+_RECENT = 1.0  # seconds for which one reading of a Canary will do for answers that let nothing pass
+_ERRORS = {401: RefusedError, 404: NotFoundError, 409: RefusedError, 422: InputError}
 
 
 @click.group()
@@ -63,6 +67,22 @@ gate.add_command(simulate)
     envvar="MODELPACK_ALERTS",
     help="A webhook that hears when what serves calls for a new model, as Alertmanager's do (also $MODELPACK_ALERTS).",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="MODELPACK_GATE_DATABASE",
+    help="postgresql+psycopg://… in the place of gate.sqlite; several gates may share it.  [$MODELPACK_GATE_DATABASE]",
+)
+@click.option("--keep", metavar="DURATION", help="Forget rollouts that ended longer ago, as 90d.  [default: none]")
+@click.option(
+    "--tokens",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder with a token in each file, named for who has it; without a file nobody needs one. "
+    "$MODELPACK_GATE_TOKENS: NAME=TOKEN ….",
+)
+@click.option("--anyone-reads", is_flag=True, help="Ask for tokens only where something is changed.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help='Print {"url": …} when ready.')
 def serve(
     rehearsal: Path | None,
@@ -74,6 +94,11 @@ def serve(
     port: int,
     feedback_port: int | None,
     alerts: str | None,
+    database: str | None,
+    keep: str | None,
+    tokens: Path | None,
+    anyone_reads: bool,
+    log_format: str,
     as_json: bool,
 ) -> None:
     """Serve webhooks, JSON API and page until SIGTERM or Ctrl-C.
@@ -87,17 +112,20 @@ def serve(
 
     The page is at /, the API at /api/v1/rollouts and /openapi.json, webhooks at /flagger/HOOK.
     In a cluster a model is judged by the ConfigMap gate-MODEL (gate.yaml, golden.jsonl) in its Canary's namespace.
-    A restarted gate goes on from the evidence in gate.sqlite.
+    A restarted gate goes on from the evidence in gate.sqlite or the database.
     """
     if (rehearsal is not None) == cluster:
         raise click.UsageError("give one of --rehearsal and --cluster")
-    if cluster and not (prometheus and state):
-        raise click.UsageError("--cluster needs --prometheus and --state")
+    if cluster and not (prometheus and (state or database)):
+        raise click.UsageError("--cluster needs --prometheus, and --state or --database")
     if not cluster and (prometheus or state or context):
         raise click.UsageError("--prometheus, --state and --context belong to --cluster")
     if prometheus and not prometheus.startswith(("http://", "https://")):
         raise click.BadParameter(f"{prometheus!r} is not an http address", param_hint="--prometheus")
     try:
+        from modelpack.gate.access import Access
+        from modelpack.gate.logs import begin
+        from modelpack.gate.server import Options
         from modelpack.gate.server import serve as run
         from modelpack.gate.watch import receiver
     except ImportError as error:
@@ -115,27 +143,37 @@ def serve(
     def stop(number: int, frame: FrameType | None) -> None:
         sys.exit(0)
 
+    access = Access(tokens, os.environ.get("MODELPACK_GATE_TOKENS", ""), anyone_reads)
+    options = Options(database or "", _seconds(keep) if keep else None, access, feedback_port)
+    begin(log_format)
     signal.signal(signal.SIGTERM, stop)  # uvicorn takes over while it serves, and raises the signal again after
     signal.signal(signal.SIGINT, stop)
     if rehearsal is not None:
         from modelpack.gate.rehearsal import Rehearsal
 
-        run(rehearsal, Rehearsal(rehearsal), host, port, ready, feedback_port, tell)
-    elif prometheus and state:
-        run(state, _in_cluster(context, prometheus), host, port, ready, feedback_port, tell)
+        run(rehearsal, Rehearsal(rehearsal), host, port, ready, options, tell)
+    elif prometheus:
+        run(state, _in_cluster(context, prometheus), host, port, ready, options, tell)
 
 
 def _in_cluster(context: str | None, prometheus: str) -> Surroundings:
     from modelpack.gate.cluster import InCluster
     from modelpack.rollout.cluster import Cluster
 
-    return InCluster(Cluster.connect(context), prometheus)
+    return InCluster(Cluster.connect(context), prometheus, recent=_RECENT)
+
+
+def _seconds(keep: str) -> float:
+    try:
+        return read(json.dumps({"keep": keep}), "--keep").duration("keep")
+    except InputError as error:
+        raise click.BadParameter(f"{keep!r} is not a duration; write it like 90d", param_hint="--keep") from error
 
 
 def _decision(command: Any) -> Any:
     for option in (
         click.option("--note", default="", help="Why; it stands in the report."),
-        click.option("--by", required=True, metavar="NAME", help="Who decides."),
+        click.option("--by", default="", metavar="NAME", help=f"Who decides, where no token in ${TOKEN} says it."),
         click.option("--gate", "url", required=True, metavar="URL", help="The gate's address."),
         click.argument("rollout"),
     ):
@@ -172,8 +210,11 @@ def _decide(url: str, rollout: str, body: dict[str, str]) -> None:
     import requests
 
     address = f"{url.rstrip('/')}/api/v1/rollouts/{quote(rollout, safe='')}/approval"
+    if not (body["by"] or os.environ.get(TOKEN)):
+        raise click.UsageError(f"say who decides: by a token in ${TOKEN}, or by --by")
+    given = {key: value for key, value in body.items() if key != "by" or value}
     try:
-        response = requests.post(address, json=body, timeout=_TIMEOUT)
+        response = requests.post(address, json=given, timeout=_TIMEOUT, auth=bearer())
         answer = response.json() if response.ok else {}
     except (requests.RequestException, ValueError) as error:
         raise RemoteError(

@@ -14,9 +14,10 @@ from modelpack.rollout.cluster import Cluster, Observed
 
 
 class InCluster:
-    """Reads one cluster; `prometheus` is the address of what scrapes its proxies."""
+    """Reads one cluster; `prometheus` is the address of what scrapes its proxies, `recent` as `Surroundings` has it."""
 
-    def __init__(self, cluster: Cluster, prometheus: str) -> None:
+    def __init__(self, cluster: Cluster, prometheus: str, recent: float = 0.0) -> None:
+        self.recent = recent
         self._cluster = cluster
         self._prometheus = prometheus
         self._reached = False

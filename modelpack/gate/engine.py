@@ -1,30 +1,33 @@
 """The gate at work: takes Flagger's calls, looks at the target, measures, and lets the pure parts decide.
 
-Whatever reads a Canary and decides about it does both under that Canary's lock, so that no decision is made twice and
-none by an older look than the last. Golden sets and counters are read outside of it: no call waits for those.
+Whatever reads a Canary and decides about it does both under that Canary's lock, which is one transaction, so that no
+decision is made twice, by no other gate either, and none by an older look than the last. Golden sets and counters are
+read outside of it: no call waits for those. Of several gates on one database one has the lease: it watches, asks and
+judges, and the others answer what it found.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from weakref import WeakValueDictionary
 
-from modelpack.errors import InputError, ModelpackError, NotFoundError, RemoteError
-from modelpack.gate import probe
+from modelpack.errors import InputError, ModelpackError, NotFoundError
 from modelpack.gate import rollouts as lifecycle
-from modelpack.gate.checks import Golden, Window
+from modelpack.gate.asking import Asking
+from modelpack.gate.checks import Window
 from modelpack.gate.config import GateConfig
 from modelpack.gate.feedback import Feedback
-from modelpack.gate.judging import Judging, read_files
+from modelpack.gate.judging import Judging, log_verdict, read_files
 from modelpack.gate.measurements import Measurements
 from modelpack.gate.meter import Measured, Meter, Steady
+from modelpack.gate.retention import forget
 from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Approval, Call, Rollout
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.store import Event, Store
@@ -33,9 +36,13 @@ from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
 from modelpack.gate.watcher import Watcher
 from modelpack.text import blanked
 
-LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s that Flagger waits
-GOLDEN_PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
 SWEEP = 30.0  # seconds between looks at the Canaries that have no open rollout
+TURNS = 4  # looks that may read and judge at a time: calls want the processor too
+RENEWAL = 2.0  # seconds between renewals of the lease
+RETENTION = 600.0  # seconds between searches for rollouts to forget
+JUDGED = 15.0  # seconds without a look after which a call has its rollout judged again
+NOTED = 20_000  # last calls that are kept in memory, by rollout and hook
+_MOVES_NOTHING = ("confirm-rollout", "event")
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
 _NOTHING = Measured()
@@ -54,35 +61,58 @@ class Answer:
 class Gate:
     """The metrics checker of one rehearsal or cluster. `start` and `stop` frame its background work."""
 
-    def __init__(self, surroundings: Surroundings, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        keep: float | None = None,
+    ) -> None:
+        """`keep` is for how many seconds after their end rollouts are remembered, None for ever."""
         self._surroundings = surroundings
         self._store = store
         self._clock = clock
+        self._keep = keep
         self.feedback = Feedback(store, clock)
         self._measurements = Measurements(store)
         self._judging = Judging(store, self._measurements, self.feedback)
-        self._locks: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
-        self._finding = threading.Lock()
+        self._turns = threading.BoundedSemaphore(TURNS)
+        self._term = "" if store.shared else store.lead()
         self._watcher = Watcher(self.look, self._watched)
         self._canaries = store.canaries()
-        self._next_sweep = 0.0
+        self._next_sweep = self._next_renewal = self._next_retention = 0.0
+        self._looked: dict[tuple[str, str], float] = {}
+        self._judged: dict[tuple[str, str], tuple[str, float]] = {}
+        self._noted: dict[tuple[str, str], tuple[object, ...]] = {}
         self._meters: dict[tuple[str, str], Meter] = {}
-        self._probing: set[str] = set()
-        self._probed: dict[str, float] = {}
+        self._asking = Asking(store, self._judging, self._resolve, self._judge, clock)
 
     def start(self) -> None:
         self._watcher.start()
 
     def stop(self) -> None:
+        self._asking.stop()
         self._watcher.stop()
+        try:
+            self._store.yield_lease()
+        except ModelpackError as error:
+            _log.warning("%s", error)
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is this gate that watches, asks and judges."""
+        return bool(self._term)
 
     def why_unready(self) -> str:
         """Why Flagger should not ask this gate, "" if it may."""
         return self._surroundings.why_unready() if self._watcher.alive else "the watcher does not run"
 
     def probing(self, rollout_id: str) -> bool:
-        """Whether the golden set is being asked."""
-        return rollout_id in self._probing
+        """Whether the golden set is being asked, here or by the gate that watches."""
+        if self.leading or not rollout_id:
+            return self._asking.under_way(rollout_id)
+        rollout = self._store.rollout(rollout_id)
+        return rollout is not None and rollout.state == ACTIVE and rollout.decision.verdict == PENDING
 
     # -- what serves
 
@@ -99,14 +129,21 @@ class Gate:
 
     # -- Flagger's calls
 
+    def answer(self, call: Call) -> Answer:
+        """Answer one call, and record it."""
+        answer = self.decide(call)
+        self.note(call, answer)
+        return answer
+
     def decide(self, call: Call) -> Answer:
-        """Answer one call, after one look at the target; waits for other calls `LOCK_TIMEOUT` seconds at most."""
+        """Answer one call, after one look at the target unless the answer moves nothing."""
         rollout_id = ""
         try:
-            with self._locked(call.namespace, call.name):
-                rollout = self._find(call)
-                rollout_id = rollout.id
-                decision = lifecycle.decision(rollout)
+            rollout = self._recent(call)
+            if rollout is None:
+                with self._locked(call.namespace, call.name):
+                    rollout = self._find(call)
+            rollout_id, decision = rollout.id, lifecycle.decision(rollout)
         except ModelpackError as error:
             decision = Decision(HOLD, blanked(str(error)))
         return Answer(200 if decision.verdict in PASSES[call.hook] else 403, decision, rollout_id)
@@ -120,9 +157,13 @@ class Gate:
 
     def _note(self, call: Call, answer: Answer) -> None:
         if answer.rollout:
-            reason = answer.decision.reason
-            event = Event(self._clock(), call.hook, call.phase, call.message, answer.status, reason)
-            self._store.add_event(answer.rollout, event)
+            said = (call.phase, call.message, answer.status, answer.decision.reason)
+            if self._noted.get((answer.rollout, call.hook)) == said:
+                return
+            self._store.add_event(answer.rollout, Event(self._clock(), call.hook, *said))
+            if len(self._noted) >= NOTED:
+                self._noted.clear()
+            self._noted[answer.rollout, call.hook] = said
         elif answer.status != 200:
             _log.warning("%s of %s/%s: %s", call.hook, call.namespace, call.name, answer.decision.reason)
 
@@ -137,6 +178,7 @@ class Gate:
         )
         if decided is not None:
             status, reason = 200 if approval.approve else 403, decided.decision.reason
+            log_verdict(decided)
             event = Event(self._clock(), "approval", decided.phase, "", status, reason)
             self._store.add_event(rollout_id, event)
         return decided
@@ -148,6 +190,7 @@ class Gate:
         with self._locked(known.namespace, known.name):
             changed = change(self._store.rollout(rollout_id) or known)
             self._store.save([changed], self._clock())
+            self._judged.pop((known.namespace, known.name), None)
             return changed
 
     def _last(self, call: Call) -> Rollout | None:
@@ -155,9 +198,25 @@ class Gate:
         known = self._store.rollouts(namespace=call.namespace, name=call.name, checksum=call.checksum)
         return known[0] if known else None
 
+    def _recent(self, call: Call) -> Rollout | None:
+        """The rollout that a call is about, if its Canary was just looked at, and what is stored lets nothing pass."""
+        if time.monotonic() - self._looked.get((call.namespace, call.name), -math.inf) > self._surroundings.recent:
+            return None
+        rollout = lifecycle.current(self._store.open(call.namespace, call.name))
+        if rollout is None or rollout.checksum != call.checksum:
+            return None
+        passes = lifecycle.decision(rollout).verdict in PASSES[call.hook]
+        return None if passes and call.hook not in _MOVES_NOTHING else rollout
+
+    def _resolve(self, namespace: str, name: str) -> Target:
+        self._looked.pop((namespace, name), None)
+        target = self._surroundings.resolve(namespace, name)
+        self._looked[namespace, name] = time.monotonic()
+        return target
+
     def _find(self, call: Call) -> Rollout:
         """The rollout that a call is about, up to date; raises ModelpackError if there is none."""
-        target = self._surroundings.resolve(call.namespace, call.name)
+        target = self._resolve(call.namespace, call.name)
         now = self._clock()
         if _MODEL.fullmatch(call.model) and self._canaries.get((call.namespace, call.name)) != call.model:
             self._know(call.namespace, call.name, call.model)
@@ -170,8 +229,11 @@ class Gate:
             rollout = self._last(call)
         if rollout is None:
             raise NotFoundError(f"{call.namespace}/{call.name}", binding.reason)
-        self._ask_golden(rollout, target)
-        return self._judge(rollout, target, now)
+        if self.leading:
+            self._asking.begin(rollout, target, self._term)
+        judged, at = self._judged.get((rollout.namespace, rollout.name), ("", -math.inf))
+        again = self.leading and not (judged == rollout.id and 0 <= now - at < JUDGED)
+        return self._judge(rollout, target, now) if again else rollout
 
     def _mint(self, call: Call, target: Target, now: float, mint: Mint = lifecycle.mint) -> Rollout:
         files, config = self.read_config(call.namespace, call.model)
@@ -223,37 +285,46 @@ class Gate:
     def _judge(self, rollout: Rollout, target: Target, now: float) -> Rollout:
         """The rollout with the verdict that all evidence gives now."""
         meter = self._meters.get((rollout.namespace, rollout.name))
+        self._judged[rollout.namespace, rollout.name] = (rollout.id, now)
         return self._judging.judge(rollout, target, meter if meter and meter.rollout == rollout.id else None, now)
 
-    @contextmanager
-    def _locked(self, namespace: str, name: str) -> Iterator[None]:
-        with self._finding:  # a lock that nobody holds or waits for is forgotten: names come from anybody
-            lock = self._locks.setdefault((namespace, name), threading.Lock())
-        if not lock.acquire(timeout=LOCK_TIMEOUT):
-            raise RemoteError("the gate", "is busy")
-        try:
-            yield
-        finally:
-            lock.release()
+    def _locked(self, namespace: str, name: str) -> AbstractContextManager[None]:
+        return self._store.locked("canary", namespace, name)
 
     # -- the background
 
     def _watched(self) -> set[tuple[str, str]]:
         """The Canaries with an open rollout, and now and then all that ever called: a call may have been missed."""
-        found = {(each.namespace, each.name) for each in self._store.open()}
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + SWEEP
+        now = time.monotonic()
+        if now >= self._next_renewal:
+            term = self._store.lead()
+            if term != self._term:  # another gate may have counted meanwhile
+                self._meters.clear()
+                self._term = term
+            self._next_renewal = now + RENEWAL
+        if not self.leading:
+            return set()
+        if self._keep is not None and now >= self._next_retention:
+            more = forget(self._store, self._measurements, self.feedback, self._clock() - self._keep)
+            self._next_retention = 0.0 if more else now + RETENTION
+        found = self._store.watched()
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            self._canaries = self._store.canaries()
             found |= set(self._canaries)
         return found
 
     def look(self, namespace: str, name: str) -> float | None:
         """One look at a Canary and its counters: the seconds until the next is due, None if it has no open rollout."""
-        with self._locked(namespace, name):
+        term = self._term
+        if not term:
+            return None
+        with self._turns, self._locked(namespace, name):
             now = self._clock()
             try:
-                target = self._surroundings.resolve(namespace, name)
+                target = self._resolve(namespace, name)
             except NotFoundError:
-                self._meters.pop((namespace, name), None)
+                self._forget(namespace, name)
                 self._store.save([lifecycle.gone(each, now) for each in self._store.open(namespace, name)], now)
                 self._know(namespace, name, "")
                 return None
@@ -261,15 +332,15 @@ class Gate:
             rollout = lifecycle.current(self._observe(target, now))
             self._catch_up(target, "", now)
             if rollout is None or rollout.state != ACTIVE or target.phase not in ANALYSIS:
-                self._meters.pop((namespace, name), None)
+                self._forget(namespace, name)
                 return None if rollout is None else _pace(target)
-            self._ask_golden(rollout, target)
+            self._asking.begin(rollout, target, term)
             steady = _steady(rollout, target, len(self._store.weights(rollout.id)))
             meter = self._meter(rollout, target, now)
         seen = meter.measure(steady, now, lambda: self._reread(rollout, steady.step)) if meter else _NOTHING
-        with self._locked(namespace, name):
+        with self._turns, self._locked(namespace, name):
             latest = self._store.rollout(rollout.id)
-            if latest and latest.ended is None and latest.state == ACTIVE:
+            if latest and latest.ended is None and latest.state == ACTIVE and self._store.leads(term):
                 answered = any(any(each.canary.values()) for gains in seen.gains.values() for each in gains)
                 if answered and latest.traffic_started is None:  # strategies without weights
                     latest = replace(latest, traffic_started=now)
@@ -278,6 +349,11 @@ class Gate:
                 self._measurements.add_values(rollout.id, seen.values, now)
                 self._judge(latest, target, now)
         return _pace(target)
+
+    def _forget(self, namespace: str, name: str) -> None:
+        self._asking.forget(namespace, name)
+        self._meters.pop((namespace, name), None)
+        self._judged.pop((namespace, name), None)
 
     def _meter(self, rollout: Rollout, target: Target, now: float) -> Meter | None:
         checks = [each for each in self.config(rollout.id).checks if each.needs]
@@ -293,48 +369,6 @@ class Gate:
         now = self._clock()
         target = self._surroundings.resolve(rollout.namespace, rollout.name)
         return now, _steady(rollout, target, step) if target.phase in ANALYSIS else None
-
-    def _ask_golden(self, rollout: Rollout, target: Target) -> None:
-        """Start asking the golden set, if that is still to be done. Called under the lock."""
-        checks = self.config(rollout.id).goldens
-        if not checks or rollout.state != ACTIVE or rollout.id in self._probing or rollout.decision.final:
-            return
-        if not (target.canary.url and target.primary.url):
-            return  # not started yet
-        known = self._store.evidence(rollout.id)
-        seen = [known[each.name] for each in checks if each.name in known]
-        if len(seen) == len(checks) and all(each.verdict != PENDING for each in seen):
-            pause = max(GOLDEN_PAUSE, 5 * target.interval)
-            # a hold with an estimate is about the answers, and the same ones would come again
-            failed = any(each.verdict == HOLD and each.estimate is None for each in seen)
-            if not failed or self._clock() - self._probed.get(rollout.id, 0.0) < pause:
-                return
-        self._probing.add(rollout.id)
-        threading.Thread(target=self._golden, args=(rollout, checks, target), daemon=True, name="golden").start()
-
-    def _golden(self, rollout: Rollout, checks: Sequence[Golden], target: Target) -> None:
-        try:
-            config, found = self.config(rollout.id), {}
-            for check in checks:
-                pairs = probe.ask(check, target, lambda: self._watcher.stopped)
-                if self._watcher.stopped:
-                    return
-                window = Window(pairs=pairs, rollback=rollout.rollback, alpha=config.alpha_of(check))
-                found[check.name] = check.evaluate(window)
-            with self._locked(target.namespace, target.name):
-                after = self._surroundings.resolve(target.namespace, target.name)
-                if (after.canary, after.primary) == (target.canary, target.primary):
-                    self._store.add_evidence(rollout, found, self._clock())
-                    self._probed[rollout.id] = self._clock()
-                    latest = self._store.rollout(rollout.id)
-                    if latest:
-                        self._judge(latest, after, self._clock())
-        except ModelpackError as error:
-            _log.warning("the golden set of %s: %s", rollout.id, error)
-        except Exception:
-            _log.exception("the golden set of %s", rollout.id)
-        finally:
-            self._probing.discard(rollout.id)
 
 
 def _pace(target: Target) -> float:

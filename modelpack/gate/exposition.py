@@ -17,8 +17,12 @@ from modelpack.gate.watch import STATUSES, Watch
 class Exposition:
     """Counts webhook calls, and shows the rollouts that are under way."""
 
-    def __init__(self, store: Store, config: Callable[[str], GateConfig], watch: Watch) -> None:
-        """`config` gives what a rollout is judged by, `watch` what is seen of what serves."""
+    def __init__(
+        self, store: Store, config: Callable[[str], GateConfig], watch: Watch, leads: Callable[[], bool]
+    ) -> None:
+        """`config` gives what a rollout is judged by, `watch` what is seen of what serves; `leads` says whether it is
+        this gate that measures."""
+        self._leads = leads
         self._store = store
         self._watch = watch
         self._config = config
@@ -45,6 +49,7 @@ class Exposition:
             key: _gauge(f"check_{key}", f"{text}, canary minus primary.", "check")
             for key, text in (("estimate", "Estimate"), ("low", "Lower bound"), ("high", "Upper bound"))
         }
+        evidence_of = self._store.evidence_of_open()
         for rollout in self._store.open():
             labels = [rollout.namespace, rollout.name, rollout.model]
             if rollout.state != ACTIVE:
@@ -52,7 +57,7 @@ class Exposition:
             weight.add_metric(labels, rollout.weight)
             for each in VERDICTS:
                 verdict.add_metric([*labels, each], float(rollout.decision.verdict == each))
-            found = self._store.evidence(rollout.id)
+            found = evidence_of.get(rollout.id, {})
             for check in self._config(rollout.id).checks:
                 if (allowed := check.description()["margin"]) is not None:
                     margin.add_metric([*labels, check.name], allowed)
@@ -72,6 +77,9 @@ class Exposition:
         for (namespace, name, model, state), count in self._store.count().items():
             ended.add_metric([namespace, name, model, state], count)
         yield from _signals(self._watch)
+        watches = GaugeMetricFamily("modelpack_gate_watches", "1 for the gate of several that measures and judges.")
+        watches.add_metric([], float(self._leads()))
+        yield watches
         yield from (verdict, weight, requests, value, margin, *bounds.values(), ended)
 
 

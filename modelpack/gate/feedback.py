@@ -84,14 +84,13 @@ class Feedback:
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        with store.transaction() as connection:
-            _meta.create_all(connection)
+        store.create(_meta)
 
     def add_predictions(self, model: str, found: Iterable[Prediction]) -> int:
         """Keep predictions; gives how many are new. The first one of an id by a version stands: a retry sends it again.
         Raises RefusedError for a model beyond `MOST_MODELS`."""
         now = self._clock()
-        with self._store.transaction() as connection:
+        with self._store.locked("told", model), self._store.writing() as connection:
             _admit(connection, _predictions, model, now)
             told = {(each.id, each.version): each for each in reversed(list(found))}
             query = sa.select(_predictions.c.id, _predictions.c.version).where(
@@ -139,7 +138,7 @@ class Feedback:
         Raises RefusedError for a model beyond `MOST_MODELS`.
         """
         now, ids = self._clock(), list(found)
-        with self._store.transaction() as connection:
+        with self._store.locked("told", model), self._store.writing() as connection:
             _admit(connection, _labels, model, now)
             known = _known(connection, _labels, model, ids)
             for each in known:
@@ -170,7 +169,7 @@ class Feedback:
 
     def set_alert(self, model: str, name: str, reason: str, *, firing: bool) -> None:
         """An alert starts or ends; of one model at most `MOST_ALERTS` are kept."""
-        with self._store.transaction() as connection:
+        with self._store.locked("stale", model), self._store.writing() as connection:
             _remember(connection, model, "", Signal(name, "alert", firing, reason), self._clock())
 
     def signals(
@@ -183,7 +182,7 @@ class Feedback:
         """
         now, seen = self._clock(), self.seen(model) if specs else []
         found = [*(judge(each, seen, now) for each in specs), *measured]
-        with self._store.transaction() as connection:
+        with self._store.locked("stale", model), self._store.writing() as connection:
             found = [_remember(connection, model, namespace, each, now) for each in found]
             ours = (_episodes.c.model == model) & _episodes.c.namespace.in_(("", namespace))
             rows = connection.execute(_episodes.select().where(ours & _episodes.c.ended.is_(None))).all()
@@ -218,9 +217,13 @@ class Feedback:
 
     def put_lineage(self, digest: str, document: Any) -> None:
         """Keep what is known of an image's origin; a later document replaces an earlier one."""
-        with self._store.transaction() as connection:
+        with self._store.locked("lineage", digest), self._store.writing() as connection:
             connection.execute(_lineage.delete().where(_lineage.c.digest == digest))
             connection.execute(_lineage.insert().values(digest=digest, document=json.dumps(document)))
+
+    def forget_lineage(self, digests: Iterable[str]) -> None:
+        with self._store.writing() as connection:
+            connection.execute(_lineage.delete().where(_lineage.c.digest.in_(list(digests))))
 
     def lineage(self, digest: str) -> Any:
         """What is known of an image's origin, None if nothing."""

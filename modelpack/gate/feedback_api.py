@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -111,6 +111,7 @@ _NO_MODEL: dict[int | str, dict[str, Any]] = {
     404: {"description": "there is no such model"},
     422: {"description": "its gate.yaml cannot be read, with file and line"},
 }
+_TOKEN: dict[int | str, dict[str, Any]] = {401: {"description": "a token is needed"}}
 _TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"description": "the gate keeps what it is told of no more models"}}
 
 
@@ -144,8 +145,8 @@ def told(feedback: Feedback) -> APIRouter:
     return router
 
 
-def routes(feedback: Feedback, watch: Watch) -> APIRouter:
-    """The routes around a memory and the watch that judges what serves."""
+def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Sequence[Any]) -> APIRouter:
+    """The routes around a memory and the watch that judges what serves, with who may read and write."""
     router = told(feedback)
 
     @router.post("/api/v1/alerts", response_model=Kept)
@@ -160,12 +161,16 @@ def routes(feedback: Feedback, watch: Watch) -> APIRouter:
                 count += 1
         return {"new": count}
 
-    @router.get("/api/v1/models/{model}/signals", response_model=Signals, responses=_NO_MODEL)
+    @router.get(
+        "/api/v1/models/{model}/signals", response_model=Signals, responses=_TOKEN | _NO_MODEL, dependencies=reads
+    )
     def signals(model: _Model, namespace: _Namespace = "default") -> Any:
         """Whether what is seen of a model while it serves calls for a new one."""
         return {"model": model, "signals": looked(namespace, model)}
 
-    @router.get("/api/v1/models/{model}/health", response_model=Health, responses=_NO_MODEL)
+    @router.get(
+        "/api/v1/models/{model}/health", response_model=Health, responses=_TOKEN | _NO_MODEL, dependencies=reads
+    )
     def health(model: _Model, namespace: _Namespace = "default") -> Any:
         """How a model does that serves, each signal with its number, its limit and of how many it is."""
         found = looked(namespace, model)
@@ -181,7 +186,7 @@ def routes(feedback: Feedback, watch: Watch) -> APIRouter:
         except InputError as error:
             raise HTTPException(422, str(error)) from error
 
-    @router.put(LINEAGE + "{digest}", status_code=204)
+    @router.put(LINEAGE + "{digest}", status_code=204, responses=_TOKEN, dependencies=writes)
     def lineage(digest: Annotated[str, Path(pattern=r"^sha256:[0-9a-f]{64}$")], body: dict[str, Any]) -> None:
         """Keep an image's chain of origin: the page of its rollout shows it."""
         if _depth(body) > _DEEPEST:

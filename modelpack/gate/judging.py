@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import lru_cache
 
@@ -17,7 +18,8 @@ from modelpack.gate.verdict import ACCEPT, HOLD, combine
 
 PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
 LEAST_PATIENCE = 3.0  # seconds
-CONFIGS = 200  # parsed configurations that are kept
+CONFIGS = 2000  # parsed configurations that are kept
+_log = logging.getLogger(__name__)
 
 
 class Judging:
@@ -74,6 +76,8 @@ class Judging:
         judged = replace(rollout, decision=verdict)
         if judged != rollout:
             self._store.save([judged], now)
+        if verdict.verdict != rollout.decision.verdict:
+            log_verdict(judged)
         return judged
 
     def basis(self, rollout: Rollout) -> dict[str, Window]:
@@ -88,7 +92,7 @@ class Judging:
     def _window(
         self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, told: tuple[Told, ...], now: float
     ) -> Window:
-        unreachable = meter.unreachable or meter.wrong.get(check.name, "") if meter else ""
+        unreachable = meter.trouble(check.name, now) if meter else ""
         return replace(
             self._basis(rollout, check, told, rollout.elapsed(now)),
             silent=min(meter.silent(check.name, now), rollout.under_traffic(now)) if meter else 0.0,
@@ -124,6 +128,13 @@ def roles_of(*images: str) -> dict[str, str]:
         for each in filter(None, (name.rpartition("/")[2].partition(":")[2], digest)):
             names[each] = "" if each in names else role
     return {name: role for name, role in names.items() if role}
+
+
+def log_verdict(rollout: Rollout) -> None:
+    decision = rollout.decision
+    keys = {key: getattr(rollout, key) for key in ("namespace", "model", "image", "weight")}
+    known = {"rollout": rollout.id, "canary": rollout.name, "verdict": decision.verdict, **keys}
+    _log.info("%s: %s, %s", rollout.id, decision.verdict, decision.reason, extra=known)
 
 
 @lru_cache(maxsize=8)  # many rollouts are judged by the same files

@@ -39,8 +39,7 @@ class Measurements:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        with store.transaction() as connection:
-            _meta.create_all(connection)
+        store.create(_meta)
 
     def slices(self, rollout_id: str, name: str, elapsed: float) -> dict[str, tuple[Slice, ...]]:
         """What was counted for a check, by segment; `elapsed` is how much of the horizon has passed."""
@@ -56,7 +55,7 @@ class Measurements:
     def add_gains(self, rollout_id: str, gains: Mapping[str, Sequence[Gain]], elapsed: float) -> None:
         """Add what each check's counters went up by to the slices of now."""
         slot = slot_of(elapsed)
-        with self._store.transaction() as connection:
+        with self._store.writing() as connection:
             for name, gain in ((name, each) for name, several in gains.items() for each in several):
                 key = {"rollout": rollout_id, "name": name, "segment": gain.segment, "slot": slot, "step": gain.step}
                 here = sa.and_(*(_slices.c[column] == value for column, value in key.items()))
@@ -78,9 +77,14 @@ class Measurements:
         return tuple((t, value) for t, value in reversed(rows))
 
     def add_values(self, rollout_id: str, values: Mapping[str, float], now: float) -> None:
-        with self._store.transaction() as connection:
+        with self._store.writing() as connection:
             for name, value in values.items():
                 connection.execute(_values.insert().values(rollout=rollout_id, name=name, t=now, value=value))
+
+    def forget(self, rollout_ids: Sequence[str]) -> None:
+        with self._store.writing() as connection:
+            for table in (_slices, _values):
+                connection.execute(table.delete().where(table.c.rollout.in_(rollout_ids)))
 
 
 def slot_of(elapsed: float) -> int:

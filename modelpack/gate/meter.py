@@ -22,6 +22,7 @@ from modelpack.gate.target import Endpoint, Target
 ROLES = ("canary", "primary")
 WINDOW = 180.0  # seconds that are read back: some scrapes of a Prometheus that scrapes once a minute
 LATE = 90.0  # seconds after which points that do not come are a silence, and not just a slow Prometheus
+PATIENCE = 10.0  # seconds that one look may wait for metrics
 REMEMBERED = 600.0  # seconds for which a span can still get requests
 MOST_SEGMENTS = 100  # of one check: a label's values come from anybody
 OTHERS = "other"
@@ -118,6 +119,7 @@ class Meter:
         self._last: dict[Key, Point] = {}
         self.unreachable = ""
         self.wrong: dict[str, str] = {}
+        self._asked: float | None = None
 
     def measure(self, steady: Steady, now: float, reread: Callable[[], tuple[float, Steady | None]]) -> Measured:
         """What no earlier call gave. `now` is after the look that found `steady`.
@@ -125,6 +127,7 @@ class Meter:
         `reread` looks again, and says what it found and when it began to look.
         """
         self._begin(steady, now)
+        self._asked = now
         try:
             found = {name: self._read(wanted, now) for name, wanted in self._wanted.items()}
             values = {name: value for name in self._wanted if (value := self._value(name, now)) is not None}
@@ -132,6 +135,8 @@ class Meter:
         except ModelpackError as error:
             self.unreachable = str(error)
             return Measured()
+        finally:
+            self._asked = None
         self.unreachable = ""
         for name in values:
             self._wanted[name].heard = now
@@ -141,6 +146,12 @@ class Meter:
             self._steady = None
         rises = {key: self._consume(series) for key, series in _longest(found.values()).items()}
         return Measured({name: self._gains(name, asked, rises) for name, asked in found.items()}, values)
+
+    def trouble(self, name: str, now: float) -> str:
+        """Why a check's metrics cannot be read, "" if they can; also while they are waited for for too long."""
+        if self._asked is not None and now - self._asked > PATIENCE:
+            return f"the metrics: there is no answer for {now - self._asked:.0f} s"
+        return self.unreachable or self.wrong.get(name, "")
 
     def silent(self, name: str, now: float) -> float:
         """Seconds since the canary last answered a request of this check (by the counters' time), or since a metric

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from modelpack.gate.selectors import Selector
 from modelpack.text import blanked
 
 TIMEOUT = 5.0  # seconds for one query
+WITHIN = 8.0  # seconds for all queries of one look
 MAX_BYTES = 32 << 20
 _Read = TypeVar("_Read")
 _Scrape = tuple[str, str, float]  # job, instance, time
@@ -29,8 +31,10 @@ _Scrape = tuple[str, str, float]  # job, instance, time
 class Prometheus:
     """A `MetricSource` over Prometheus' HTTP API at `url`. Not for several threads at once."""
 
-    def __init__(self, url: str, selectors: Iterable[Selector]) -> None:
-        """`selectors` are filled ones."""
+    def __init__(self, url: str, selectors: Iterable[Selector], within: float = WITHIN) -> None:
+        """`selectors` are filled ones; `within` is how many seconds all questions about one time may take together."""
+        self._within = within
+        self._look, self._until = math.nan, 0.0
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         self._place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # reasons are shown to anybody
@@ -56,6 +60,8 @@ class Prometheus:
         return self._ask(text, at, lambda data: _number(text, data))
 
     def _ask(self, query: str, at: float, read: Callable[[Any], _Read]) -> _Read:
+        if at != self._look:
+            self._look, self._until = at, time.monotonic() + self._within
         body = self._get({"query": query, "time": f"{at:.3f}"})
         try:
             answer = json.loads(body)
@@ -66,10 +72,13 @@ class Prometheus:
             raise RemoteError(self._place, "did not answer as Prometheus does") from error
 
     def _get(self, query: dict[str, str]) -> bytes:
-        body = bytearray()
+        body, left = bytearray(), self._left()
         try:
-            with self._session.get(f"{self.url}/api/v1/query", params=query, timeout=TIMEOUT, stream=True) as answer:
+            with self._session.get(
+                f"{self.url}/api/v1/query", params=query, timeout=min(TIMEOUT, left), stream=True
+            ) as answer:
                 for chunk in answer.iter_content(1 << 16):
+                    self._left()
                     body += chunk
                     if len(body) > MAX_BYTES:
                         raise RemoteError(self._place, f"answered more than {MAX_BYTES} bytes")
@@ -78,6 +87,12 @@ class Prometheus:
         if answer.status_code != 200 and not body.lstrip().startswith(b"{"):  # refusals come in JSON too
             raise RemoteError(self._place, f"answered {answer.status_code}")
         return bytes(body)
+
+    def _left(self) -> float:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise RemoteError(self._place, f"took more than {self._within:g} s to answer")
+        return left
 
 
 def from_zero(found: dict[Selector, list[Series]]) -> dict[Selector, list[Series]]:

@@ -23,6 +23,8 @@ _MAX_BYTES = 1 << 20
 class Rehearsal:
     """The surroundings in a rehearsal's folder, with one Canary."""
 
+    recent = 0.0
+
     def __init__(self, folder: Path) -> None:
         self._path = folder / "target.json"
         self._models = folder / "models"

@@ -49,14 +49,16 @@ class Note(BaseModel):
 
 
 class ApprovalBody(BaseModel):
-    """What a person decides about a rollout. Nobody checks who `by` is: a NetworkPolicy says who can post this."""
+    """What a person decides about a rollout. A token says who decides; without tokens `by` does, and nobody checks."""
 
     decision: Literal["approve", "reject"]
-    by: Annotated[_Short, StringConstraints(min_length=1, strip_whitespace=True)]
+    by: Annotated[_Short, StringConstraints(min_length=1, strip_whitespace=True)] | None = None
     note: Annotated[str, StringConstraints(max_length=1024)] = ""
 
-    def approval(self) -> Approval:
-        return Approval(self.decision == "approve", blanked(self.by), blanked(self.note).strip())
+    def approval(self, who: str) -> Approval | None:
+        """The word of `who` a token says it is; None if nobody says."""
+        by = who or self.by
+        return Approval(self.decision == "approve", blanked(by), blanked(self.note).strip()) if by else None
 
 
 class Approved(BaseModel):

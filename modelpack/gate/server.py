@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from modelpack.errors import NotFoundError, RemoteError
+from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.gate.access import OPEN, Access
 from modelpack.gate.engine import Gate
 from modelpack.gate.feedback import Feedback
 from modelpack.gate.feedback_api import create_feedback_app
@@ -20,35 +24,56 @@ from modelpack.gate.store import Store
 from modelpack.gate.target import Surroundings
 from modelpack.gate.watch import Tell, Watch
 
+SWITCH = 0.001  # seconds; a call waits so long for each thread that computes
 STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """`database` is a URL, else gate.sqlite in the folder; `keep` as `Gate` has it. `feedback_port` takes predictions
+    and labels alone: servers may reach it that may approve nothing."""
+
+    database: str = field(default="", repr=False)
+    keep: float | None = None
+    access: Access = OPEN
+    feedback_port: int | None = None
+
+
+DEFAULT = Options()
 
 
 def serve(
-    folder: Path,
+    folder: Path | None,
     surroundings: Surroundings,
     host: str,
     port: int,
     ready: Callable[[str], None],
-    feedback_port: int | None = None,
+    options: Options = DEFAULT,
     tell: Tell | None = None,
 ) -> None:
     """Serve the gate that remembers in `folder`; port 0 takes a free one. `ready` gets the address once it is served.
 
-    `feedback_port` takes predictions and labels alone: servers may reach it that may approve nothing. On SIGTERM or
-    SIGINT it stops, then the signal is raised again. Raises NotFoundError if there is no such folder, RemoteError if a
-    port is taken. `tell` hears when what serves calls for a new model.
+    `tell` hears when what serves calls for a new model. On SIGTERM or SIGINT it stops, then the signal is raised again.
+    Raises NotFoundError if there is no such folder, RemoteError if a port is taken.
     """
-    if not folder.is_dir():
+    if folder is None and not options.database:
+        raise InputError("the gate", "has nowhere to keep what it knows", "name a folder or a database")
+    if folder is not None and not folder.is_dir():
         raise NotFoundError(folder, "there is no such folder", "name the --state of a rehearsal, or make it")
+    tokens = options.access.tokens()
     listener = _listen(host, port)
-    beside = None if feedback_port is None else _listen(host, feedback_port)
-    store = Store.in_file(folder / "gate.sqlite")
-    gate = Gate(surroundings, store)
+    beside = None if options.feedback_port is None else _listen(host, options.feedback_port)
+    store = Store(options.database) if options.database or folder is None else Store.in_file(folder / "gate.sqlite")
+    gate = Gate(surroundings, store, keep=options.keep)
+    if not tokens:
+        _log.info("there are no tokens: whoever reaches this gate may approve")
     shown = f"[{host}]" if ":" in host else host
     watch = Watch(gate, tell)
-    app = create_app(gate, store, watch)
+    app = create_app(gate, store, watch, options.access)
     server = _server(app)
     server.when_stopping = app.state.close  # streams would keep it waiting
+    sys.setswitchinterval(SWITCH)
     server.when_ready = lambda: ready(f"http://{shown}:{listener.getsockname()[1]}")
     gate.start()
     watch.start()
@@ -78,11 +103,8 @@ def _beside(listener: socket.socket | None, store: Store) -> Iterator[None]:
 
 
 def _server(app: Any) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT, lifespan="off"
-        )
-    )
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+    return _Server(uvicorn.Config(app, **quiet, timeout_graceful_shutdown=STOP_TIMEOUT, lifespan="off"))
 
 
 class _Server(uvicorn.Server):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from modelpack import __version__
 from modelpack.errors import InputError, NotFoundError, RefusedError
+from modelpack.gate.access import OPEN, Access
 from modelpack.gate.body import BoundedBody
 from modelpack.gate.engine import Answer, Gate
 from modelpack.gate.exposition import Exposition
@@ -49,8 +52,9 @@ _Words = Annotated[str, Query(max_length=253, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Namespace = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
-def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
-    """The service around a gate, and a watch of what serves, that somebody else starts and stops."""
+def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Access = OPEN) -> FastAPI:
+    """The service around a gate, and a watch of what serves, that somebody else starts and stops. Flagger's webhooks
+    and metrics need no token."""
     app = FastAPI(
         title="modelpack gate",
         version=__version__,
@@ -59,7 +63,10 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         redoc_url=None,
     )
     watch = watch or Watch(gate)
-    exposition, feedback, live = Exposition(store, gate.config, watch), gate.feedback, Live()
+    exposition = Exposition(store, gate.config, watch, lambda: gate.leading)
+    feedback, live = gate.feedback, Live()
+    described_as = Depends(HTTPBearer(auto_error=False, description="a token, where the gate was given some"))
+    reads, writes = [described_as, Depends(access.reader)], [described_as]
     app.add_middleware(BoundedBody)
 
     add_refusals(app)
@@ -73,7 +80,13 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         reason = answer.decision.reason.encode("utf-8", "replace").decode()
         return PlainTextResponse(f"{answer.decision.verdict}: {reason}\n", answer.status)
 
-    @app.get("/api/v1/rollouts", response_model=RolloutList, responses=_UNKNOWN, tags=["rollouts"])
+    @app.get(
+        "/api/v1/rollouts",
+        response_model=RolloutList,
+        responses=_TOKEN | _UNKNOWN,
+        dependencies=reads,
+        tags=["rollouts"],
+    )
     def rollouts(
         request: Request,
         state: State | None = None,
@@ -112,7 +125,13 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
 
-    @app.get("/api/v1/rollouts/{rollout_id}", response_model=RolloutView, responses=_UNKNOWN, tags=["rollouts"])
+    @app.get(
+        "/api/v1/rollouts/{rollout_id}",
+        response_model=RolloutView,
+        responses=_TOKEN | _UNKNOWN,
+        dependencies=reads,
+        tags=["rollouts"],
+    )
     def rollout(request: Request, rollout_id: str) -> Any:
         """One rollout with its history, events and worst golden examples.
 
@@ -123,7 +142,13 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
             return live.stream(rollout_id, stamp, render)
         return _whole(rollout_id)
 
-    @app.post("/api/v1/rollouts/{rollout_id}/settled", response_model=Settled, responses=_UNKNOWN, tags=["rollouts"])
+    @app.post(
+        "/api/v1/rollouts/{rollout_id}/settled",
+        response_model=Settled,
+        responses=_TOKEN | _UNKNOWN,
+        dependencies=[*writes, Depends(access.writer)],
+        tags=["rollouts"],
+    )
     def settle(rollout_id: str, body: Note) -> Any:
         """Note that Git has been brought in line with what serves."""
         found = gate.settle(rollout_id, body.text())
@@ -132,19 +157,26 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         return {"id": found.id, "settled": found.settled, "settled_note": found.settled_note}
 
     @app.post(
-        "/api/v1/rollouts/{rollout_id}/approval", response_model=Approved, responses=_UNDECIDABLE, tags=["rollouts"]
+        "/api/v1/rollouts/{rollout_id}/approval",
+        response_model=Approved,
+        responses=_TOKEN | _UNDECIDABLE,
+        dependencies=writes,
+        tags=["rollouts"],
     )
-    def approve(rollout_id: str, body: ApprovalBody) -> Any:
+    def approve(rollout_id: str, body: ApprovalBody, who: str = Depends(access.writer)) -> Any:
         """Approve a rollout that is held, or reject one that is under way."""
+        approval = body.approval(who)
+        if approval is None:
+            raise HTTPException(422, "by: is needed where no token says who decides")
         try:
-            found = gate.approve(rollout_id, body.approval())
+            found = gate.approve(rollout_id, approval)
         except RefusedError as error:
             raise HTTPException(409, str(error)) from error
         if found is None:
             raise HTTPException(404, f"there is no rollout {rollout_id}")
         return {"id": found.id, **vars(found.decision)}
 
-    @app.get("/api/v1/models/{model}", responses=_NO_MODEL, tags=["models"])
+    @app.get("/api/v1/models/{model}", responses=_TOKEN | _NO_MODEL, dependencies=reads, tags=["models"])
     def model(model: str, namespace: _Namespace = "default") -> dict[str, Any]:
         """What the gate would freeze for a rollout that starts now; a rehearsal has no namespaces."""
         try:
@@ -159,12 +191,18 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         ]
         return {"model": config.name, "horizon": config.horizon, "alpha": config.alpha, "checks": checks}
 
-    @app.get("/rollouts/{rollout_id}/report.html", response_class=HTMLResponse, responses=_UNKNOWN, tags=["page"])
+    @app.get(
+        "/rollouts/{rollout_id}/report.html",
+        response_class=HTMLResponse,
+        responses=_TOKEN | _UNKNOWN,
+        dependencies=reads,
+        tags=["page"],
+    )
     def report(rollout_id: str) -> Response:
         """The decision report: one page with its data inside."""
         return HTMLResponse(render_report(_record(rollout_id)))
 
-    @app.get("/rollouts/{rollout_id}/report.json", responses=_UNKNOWN, tags=["page"])
+    @app.get("/rollouts/{rollout_id}/report.json", responses=_TOKEN | _UNKNOWN, dependencies=reads, tags=["page"])
     def report_json(rollout_id: str) -> dict[str, Any]:
         """The decision report as data: method, numbers, decision, and everything to reproduce it."""
         return _record(rollout_id)
@@ -207,7 +245,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None) -> FastAPI:
         found = store.rollout(rollout_id)
         return record(whole, store.files(rollout_id), gate.basis(found) if found else {})
 
-    app.include_router(routes(feedback, watch))
+    app.include_router(routes(feedback, watch, reads, [*writes, Depends(access.writer)]))
     app.mount("/assets", StaticFiles(directory=Path(ASSETS_DIR)), name="assets")
     app.state.close = live.close
     return app
@@ -217,7 +255,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     403: {"description": "refused, with the reason"},
     413: {"description": "the body is too long"},
 }
-_UNREADY: dict[int | str, dict[str, Any]] = {503: {"description": "not ready"}}
+_TOKEN: dict[int | str, dict[str, Any]] = {401: {"description": "a token is needed"}}
 _NO_MODEL: dict[int | str, dict[str, Any]] = {
     404: {"description": "there is no such model"},
     422: {"description": "its gate.yaml or golden set cannot be read, with file and line"},
@@ -235,12 +273,8 @@ def _json(kind: type[BaseModel], answer: Callable[[], Any]) -> str:
 
 async def _answer(gate: Gate, call: Call) -> Answer:
     """The answer to a call. pre-rollout waits for the golden set: where weights don't climb, no later hook would."""
-    answer = await run_in_threadpool(gate.decide, call)
     if call.hook == "pre-rollout":
-        waited = 0.0
-        while gate.probing(answer.rollout) and waited < PRE_ROLLOUT_WAIT:
+        answer, until = await run_in_threadpool(gate.decide, call), time.monotonic() + PRE_ROLLOUT_WAIT
+        while time.monotonic() < until and await run_in_threadpool(gate.probing, answer.rollout):
             await asyncio.sleep(0.1)
-            waited += 0.1
-        answer = await run_in_threadpool(gate.decide, call)
-    await run_in_threadpool(gate.note, call, answer)
-    return answer
+    return await run_in_threadpool(gate.answer, call)

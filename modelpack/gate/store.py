@@ -1,24 +1,22 @@
-"""Rollouts and their evidence, in SQLite. A restarted gate goes on from what stands here.
+"""Rollouts and their evidence. A restarted gate goes on from what stands here.
 
-Each public method is one transaction, so that a crash loses at most one call. The statements are SQLAlchemy Core's, so
-that another database is another URL.
+Each public method is one transaction, or a part of the one that it is called in: a crash loses at most one call.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.errors import NotFoundError
 from modelpack.gate.checks import Evidence
 from modelpack.gate.checks.check import Bins, Part
+from modelpack.gate.database import Database
 from modelpack.gate.rollouts import Rollout
 from modelpack.gate.verdict import Decision
 
@@ -90,6 +88,21 @@ _events = sa.Table(
     *(sa.Column(name, sa.String, nullable=False) for name in ("hook", "phase", "message", "reason")),
 )
 
+# made once: what each call asks for
+_NEWEST = (_rollouts.c.started.desc(), _rollouts.c.id)
+_HERE = (_rollouts.c.namespace == sa.bindparam("a_namespace")) & (_rollouts.c.name == sa.bindparam("a_name"))
+_BY_ID = _rollouts.select().where(_rollouts.c.id == sa.bindparam("an_id"))
+_OPEN = _rollouts.select().where(_rollouts.c.ended.is_(None)).order_by(*_NEWEST)
+_OPEN_HERE = _OPEN.where(_HERE)
+_EVIDENCE = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == sa.bindparam("an_id"))
+_LAST_EVENT = (
+    sa.select(*(_events.c[key] for key in ("phase", "message", "answer", "reason")))
+    .where(_events.c.rollout == sa.bindparam("an_id"), _events.c.hook == sa.bindparam("a_hook"))
+    .order_by(_events.c.id.desc())
+    .limit(1)
+)
+_ADD_EVENT = _events.insert()
+
 
 @dataclass(frozen=True)
 class Event:
@@ -103,50 +116,21 @@ class Event:
     reason: str
 
 
-class Store:
-    """Everything the gate remembers. Safe to use from several threads."""
+class Store(Database):
+    """Everything the gate remembers."""
 
     def __init__(self, url: str) -> None:
-        """`url` is SQLAlchemy's. Raises RemoteError for what cannot be opened, InputError for other tables."""
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _tune)
-        try:
-            _meta.create_all(self._engine)
-            seen = sa.inspect(self._engine)
-            fits = all(
-                {each["name"] for each in seen.get_columns(table.name)} == set(table.c.keys())
-                for table in _meta.sorted_tables
-            )
-        except SQLAlchemyError as error:
-            raise RemoteError(
-                self._engine.url.database or url, f"cannot be opened: {getattr(error, 'orig', None) or error}"
-            ) from error
-        if not fits:
-            name = self._engine.url.database or url
-            raise InputError(
-                name, "was written by another version of modelpack", "move it away, and the gate starts anew"
-            )
+        """`url` as `Database` has it. Raises RemoteError for what cannot be opened, InputError for other tables."""
+        super().__init__(url)
+        self.create(_meta)
 
     @classmethod
     def in_file(cls, path: Path) -> Store:
         return cls(str(sa.URL.create("sqlite", database=str(path))))
 
-    def close(self) -> None:
-        self._engine.dispose()
-
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction; raises RemoteError if the database fails, a full disk included."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise RemoteError("the gate's database", f"failed: {getattr(error, 'orig', None) or error}") from error
-
     def add(self, rollout: Rollout, files: Mapping[str, bytes]) -> None:
         """Keep a new rollout with the files that say how it is judged from now on."""
-        with self.transaction() as connection:
+        with self.writing() as connection:
             connection.execute(_rollouts.insert().values(_row(rollout)))
             for name, data in files.items():
                 connection.execute(_files.insert().values(rollout=rollout.id, name=name, data=data))
@@ -154,8 +138,11 @@ class Store:
 
     def save(self, rollouts: Iterable[Rollout], now: float) -> None:
         """Write what became of rollouts; a changed weight is noted with its time."""
-        with self.transaction() as connection:
-            for rollout in rollouts:
+        changed = tuple(rollouts)
+        if not changed:
+            return
+        with self.writing() as connection:
+            for rollout in changed:
                 before = connection.scalar(sa.select(_rollouts.c.weight).where(_rollouts.c.id == rollout.id))
                 connection.execute(_rollouts.update().where(_rollouts.c.id == rollout.id).values(_row(rollout)))
                 if before != rollout.weight:
@@ -168,24 +155,29 @@ class Store:
             return {row.name: row.data for row in connection.execute(query)}
 
     def rollout(self, rollout_id: str) -> Rollout | None:
-        found = self._rollouts(_rollouts.c.id == rollout_id)
-        return found[0] if found else None
+        if not rollout_id.isprintable():
+            return None  # PostgreSQL has no NUL in its texts
+        with self.transaction() as connection:
+            row = connection.execute(_BY_ID, {"an_id": rollout_id}).one_or_none()
+        return _rollout(row) if row else None
 
     def open(self, namespace: str | None = None, name: str | None = None) -> list[Rollout]:
         """Rollouts that have not ended, of one Canary or of all."""
-        wanted: list[sa.ColumnElement[bool]] = [_rollouts.c.ended.is_(None)]
-        if namespace is not None:
-            wanted += [_rollouts.c.namespace == namespace, _rollouts.c.name == name]
-        return self._rollouts(*wanted, most=None)
+        with self.transaction() as connection:
+            if namespace is None:
+                return [_rollout(row) for row in connection.execute(_OPEN)]
+            here = {"a_namespace": namespace, "a_name": name}
+            return [_rollout(row) for row in connection.execute(_OPEN_HERE, here)]
+
+    def watched(self) -> set[tuple[str, str]]:
+        """(namespace, name) of the Canaries that have a rollout which has not ended."""
+        query = sa.select(_rollouts.c.namespace, _rollouts.c.name).where(_rollouts.c.ended.is_(None)).distinct()
+        with self.transaction() as connection:
+            return {(row.namespace, row.name) for row in connection.execute(query)}
 
     def rollouts(self, **equal: Any) -> list[Rollout]:
         """The newest `LISTED` with these values in these columns; None leaves a column open."""
-        return self._rollouts(*(_rollouts.c[column] == value for column, value in equal.items() if value is not None))
-
-    def _rollouts(self, *where: sa.ColumnElement[bool], most: int | None = LISTED) -> list[Rollout]:
-        query = _rollouts.select().where(*where).order_by(_rollouts.c.started.desc(), _rollouts.c.id).limit(most)
-        with self.transaction() as connection:
-            return [_rollout(row) for row in connection.execute(query)]
+        return self.page(equal)[0]
 
     def page(
         self, equal: Mapping[str, Any], text: str = "", before: str = "", most: int = LISTED
@@ -206,7 +198,9 @@ class Store:
                 raise NotFoundError(before, "there is no such rollout", "begin with the first page")
             later = (_rollouts.c.started == last.started) & (_rollouts.c.id > last.id)
             where.append((_rollouts.c.started < last.started) | later)
-        return self._rollouts(*where, most=most), total
+        query = _rollouts.select().where(*where).order_by(*_NEWEST).limit(most)
+        with self.transaction() as connection:
+            return [_rollout(row) for row in connection.execute(query)], total
 
     def stamp(self, rollout_id: str) -> object:
         """What differs from before once anything of a rollout has changed; compare it, no more."""
@@ -225,7 +219,7 @@ class Store:
     def know(self, namespace: str, name: str, model: str) -> None:
         """Remember a Canary with its model; "" forgets it."""
         here = (_canaries.c.namespace == namespace) & (_canaries.c.name == name)
-        with self.transaction() as connection:
+        with self.writing() as connection:
             connection.execute(_canaries.delete().where(here))
             if model:
                 connection.execute(_canaries.insert().values(namespace=namespace, name=name, model=model))
@@ -237,16 +231,25 @@ class Store:
             rows = connection.execute(sa.select(*by, sa.func.count()).group_by(*by)).all()
         return {(row[0], row[1], row[2], row[3]): int(row[4]) for row in rows}
 
+    def evidence_of_open(self) -> dict[str, dict[str, Evidence]]:
+        """The latest evidence of every rollout that has not ended, by its id and the check's name."""
+        query = _evidence.select().join(_rollouts).where(_rollouts.c.ended.is_(None))
+        found: dict[str, dict[str, Evidence]] = {}
+        with self.transaction() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.rollout, {})[row.name] = _read_evidence(row.value)
+        return found
+
     def evidence(self, rollout_id: str) -> dict[str, Evidence]:
         """The latest evidence of each check by name."""
-        query = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == rollout_id)
         with self.transaction() as connection:
-            return {row.name: _read_evidence(row.value) for row in connection.execute(query)}
+            rows = connection.execute(_EVIDENCE, {"an_id": rollout_id})
+            return {row.name: _read_evidence(row.value) for row in rows}
 
     def add_evidence(self, rollout: Rollout, found: dict[str, Evidence], now: float) -> None:
         """Replace each check's evidence; where its numbers changed, that is a point of its history."""
         before = self.evidence(rollout.id)
-        with self.transaction() as connection:
+        with self.writing() as connection:
             for name, evidence in found.items():
                 last = before.get(name)
                 if last == evidence:
@@ -282,12 +285,30 @@ class Store:
 
     def add_event(self, rollout_id: str, event: Event) -> None:
         """Note a call, unless it repeats the last one of its hook."""
-        columns = [_events.c[key] for key in ("phase", "message", "answer", "reason")]
-        last = sa.select(*columns).where(_events.c.rollout == rollout_id, _events.c.hook == event.hook)
-        with self.transaction() as connection:
-            row = connection.execute(last.order_by(_events.c.id.desc()).limit(1)).one_or_none()
+        with self.writing() as connection:
+            row = connection.execute(_LAST_EVENT, {"an_id": rollout_id, "a_hook": event.hook}).one_or_none()
             if row is None or tuple(row) != (event.phase, event.message, event.answer, event.reason):
-                connection.execute(_events.insert().values(rollout=rollout_id, **asdict(event)))
+                connection.execute(_ADD_EVENT, {"rollout": rollout_id, **vars(event)})
+
+    def forget(self, before: float, most: int) -> tuple[list[str], set[str]]:
+        """Delete at most so many rollouts that ended before a time (unix seconds), but the newest of each Canary stays.
+
+        Gives their ids, and the digests that no other rollout has.
+        """
+        same = _rollouts.alias()
+        here = (same.c.namespace == _rollouts.c.namespace) & (same.c.name == _rollouts.c.name)
+        newest = sa.select(sa.func.max(same.c.started)).where(here).scalar_subquery()
+        old = sa.select(_rollouts.c.id, _rollouts.c.digest).where(
+            _rollouts.c.ended < before, _rollouts.c.started < newest
+        )
+        with self.writing() as connection:
+            rows = connection.execute(old.order_by(_rollouts.c.ended).limit(most)).all()
+            ids, digests = [row.id for row in rows], {row.digest for row in rows}
+            for table in (_files, _evidence, _points, _weights, _events):
+                connection.execute(table.delete().where(table.c.rollout.in_(ids)))
+            connection.execute(_rollouts.delete().where(_rollouts.c.id.in_(ids)))
+            left = connection.scalars(sa.select(_rollouts.c.digest).where(_rollouts.c.digest.in_(digests)))
+            return ids, digests - set(left)
 
     def events(self, rollout_id: str) -> list[dict[str, Any]]:
         query = _events.select().where(_events.c.rollout == rollout_id).order_by(_events.c.id.desc()).limit(1000)
@@ -296,20 +317,13 @@ class Store:
         return [{key: row._mapping[key] for key in (each.name for each in fields(Event))} for row in reversed(rows)]
 
 
-def _tune(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
 def _row(rollout: Rollout) -> dict[str, Any]:
     values = {each.name: getattr(rollout, each.name) for each in fields(Rollout)}
     return {**{key: value for key, value in values.items() if key != "decision"}, **asdict(rollout.decision)}
 
 
 def _rollout(row: Any) -> Rollout:
-    values = dict(row._mapping)
+    values = row._asdict()
     decision = Decision(values.pop("verdict"), values.pop("reason"), values.pop("final"))
     return Rollout(**values, decision=decision)
 

@@ -46,7 +46,12 @@ class Target:
 
 
 class Surroundings(Protocol):
-    """Where the gate runs. Used by several threads at once; every call may take seconds."""
+    """Where the gate runs. Used by several threads at once; every call may take seconds.
+
+    `recent` is for how many seconds a reading of a Canary will do for answers that let nothing pass.
+    """
+
+    recent: float
 
     def resolve(self, namespace: str, name: str) -> Target:
         """One consistent reading of a Canary; raises NotFoundError if there is none any more, else ModelpackError."""

@@ -11,6 +11,7 @@ from modelpack.errors import ModelpackError
 
 IDLE = 0.5  # seconds between searches for open rollouts
 LONGEST = 15.0  # seconds between looks that fail
+SHARE = 0.4  # of a processor that computes, calls need the rest
 STOP_TIMEOUT = 4.0  # seconds
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ Canary = tuple[str, str]  # namespace, name
 class Watcher:
     """Calls `look` for each Canary of `watched` until it gives None; it gives the seconds until the next look.
 
-    A look that raises is tried again, less and less often.
+    A look that raises is tried again, less and less often. Where there are so many that together they would take more
+    than `SHARE` of a processor they come later, each of them.
     """
 
     def __init__(self, look: Callable[[str, str], float | None], watched: Callable[[], Iterable[Canary]]) -> None:
@@ -67,6 +69,7 @@ class Watcher:
     def _look_on(self, namespace: str, name: str) -> None:
         failing = IDLE
         while not self.stopped:
+            begun = time.thread_time()
             try:
                 pause, failing = self._look(namespace, name), IDLE
             except ModelpackError as error:
@@ -77,4 +80,4 @@ class Watcher:
                 pause = failing = min(LONGEST, 2 * failing)
             if pause is None:
                 return
-            self._stopped.wait(pause)
+            self._stopped.wait(max(pause, (time.thread_time() - begun) * len(self._lookers) / SHARE))

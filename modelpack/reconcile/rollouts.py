@@ -13,6 +13,7 @@ import requests
 from modelpack.errors import RemoteError
 from modelpack.gitops.commit import one_line
 from modelpack.gitops.program import without_login
+from modelpack.token import bearer
 
 _SECONDS = 30.0
 _MOST_SIGNALS = 100
@@ -59,6 +60,7 @@ class Gate:
         self._place = without_login(self.url)
         self._session = requests.Session()
         self._session.trust_env = False  # a gate is a neighbour: no proxy stands between
+        self._session.auth = bearer()
 
     def unsettled(self, states: Iterable[str]) -> tuple[Rollout, ...]:
         """Rollouts in these states that nobody has settled, oldest first."""

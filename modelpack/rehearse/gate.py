@@ -15,6 +15,7 @@ from modelpack.errors import InputError, RemoteError
 from modelpack.rehearse.http import request, why
 from modelpack.rehearse.processes import Processes
 from modelpack.rehearse.state import State
+from modelpack.token import bearer
 
 _START_SECONDS = 30.0
 _TIMEOUT = 10.0
@@ -41,7 +42,7 @@ class Gate:
         A gate that is down says nothing about them, and decides nothing later on.
         """
         try:
-            response = request("GET", f"{self.address}/api/v1/models/{model}", timeout=_TIMEOUT)
+            response = request("GET", f"{self.address}/api/v1/models/{model}", timeout=_TIMEOUT, auth=bearer())
         except requests.RequestException:
             return
         if response.status_code in (404, 422):
@@ -68,7 +69,7 @@ class Gate:
     def _get(self, path: str) -> requests.Response:
         url = f"{self.address}{path}"
         try:
-            response = request("GET", url, timeout=_TIMEOUT)
+            response = request("GET", url, timeout=_TIMEOUT, auth=bearer())
             response.raise_for_status()
         except requests.RequestException as error:
             raise RemoteError(url, f"the gate does not answer: {why(error)}") from error

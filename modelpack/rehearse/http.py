@@ -17,8 +17,10 @@ def why(error: requests.RequestException) -> str:
     return "nothing answers there" if isinstance(error, requests.ConnectionError) else str(error)
 
 
-def request(method: str, url: str, *, timeout: float, json: Any = None, redirects: bool = True) -> requests.Response:
+def request(
+    method: str, url: str, *, timeout: float, json: Any = None, redirects: bool = True, auth: Any = None
+) -> requests.Response:
     """Send one request; raises requests.RequestException if there is no answer within `timeout` seconds."""
     with requests.Session() as session:
         session.trust_env = False
-        return session.request(method, url, json=json, timeout=timeout, allow_redirects=redirects)
+        return session.request(method, url, json=json, timeout=timeout, allow_redirects=redirects, auth=auth)

@@ -17,6 +17,7 @@ from modelpack.rollout import UNDER_WAY
 from modelpack.rollout.observed import Observed
 from modelpack.status.gate import LIST
 from modelpack.status.view import Event
+from modelpack.token import bearer
 
 if TYPE_CHECKING:
     from modelpack.rollout.cluster import Cluster
@@ -195,7 +196,7 @@ def _changed(file: Path) -> float:
 def _get(url: str, path: str) -> bytes:
     """Raises RemoteError whose words hold no password that the address may have."""
     try:
-        response = request("GET", url.rstrip("/") + path, timeout=GATE_SECONDS, redirects=False)
+        response = request("GET", url.rstrip("/") + path, timeout=GATE_SECONDS, redirects=False, auth=bearer())
     except (requests.RequestException, ValueError) as error:
         problem = why(error) if isinstance(error, (requests.ConnectionError, requests.Timeout)) else "is no address"
         raise RemoteError("the gate", problem) from error

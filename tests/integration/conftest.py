@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration import ci_job
 from tests.integration import dvc_place as places
-from tests.integration.servers import MissingError, docker, dvc, git_http, gitea, registry, s3
+from tests.integration.servers import MissingError, docker, dvc, git_http, gitea, postgres, registry, s3
 from tests.integration.servers.process import program
 
 T = TypeVar("T")
@@ -138,6 +138,13 @@ def _gitea(tmp_path_factory: Folder) -> Iterator[gitea.Gitea]:
     """A real Gitea with the users alice, robot and bob: `.create(name, files)` makes a project, use one of your own."""
     with available(lambda: gitea.gitea(tmp_path_factory.mktemp("gitea"))) as server:
         yield server
+
+
+@pytest.fixture(name="postgres")
+def _postgres(tmp_path_factory: Folder) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with available(lambda: postgres.postgres(tmp_path_factory.mktemp("postgres"))) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

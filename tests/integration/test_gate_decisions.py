@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import requests
 
+from modelpack.errors import RemoteError
+from modelpack.reconcile.rollouts import Gate
 from tests.command import modelpack
 from tests.fakes.rehearsal import model_server
-from tests.integration.servers.gate import GOOD, Scene
+from tests.integration.servers.gate import GOOD, ProcessScene, Scene
 
 pytest.importorskip("fastapi")
 
@@ -58,7 +62,7 @@ def test_a_decision_about_nothing_is_one_sentence(s: Scene, tmp_path: Path) -> N
     [
         ((), "give one of --rehearsal and --cluster"),
         (("--cluster", "--rehearsal", "."), "give one of --rehearsal and --cluster"),
-        (("--cluster", "--state", "."), "--cluster needs --prometheus and --state"),
+        (("--cluster", "--state", "."), "--cluster needs --prometheus, and --state or --database"),
         (("--rehearsal", ".", "--prometheus", "http://p"), "belong to --cluster"),
         (("--cluster", "--state", ".", "--prometheus", "p:9090"), "'p:9090' is not an http address"),
     ],
@@ -66,3 +70,67 @@ def test_a_decision_about_nothing_is_one_sentence(s: Scene, tmp_path: Path) -> N
 def test_where_it_serves_is_said_once(words: tuple[str, ...], problem: str, tmp_path: Path) -> None:
     done = modelpack("gate", "serve", *words, cwd=tmp_path)
     assert done.code == 2 and problem in done.err
+
+
+ADA, SETTLE = "a" * 24, "s" * 24
+
+
+def test_with_tokens_a_person_decides_by_name_and_programs_settle_by_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Guarded(ProcessScene):
+        words = ("--anyone-reads", "--log-format", "json", "--tokens", str(tmp_path / "tokens"))
+
+    (tmp_path / "tokens").mkdir()
+    for name, token in (("ada", ADA), ("settle", SETTLE)):
+        (tmp_path / "tokens" / name).write_text(token + "\n")
+    with ExitStack() as stack:
+        s = Guarded(tmp_path, stack, GOOD, model_server(0.1))
+        s.until("confirm-traffic-increase", 200)  # Flagger has no token
+        rollout = s.rollouts()[0]["id"]
+        words = ("gate", "reject", rollout, "--gate", s.url)
+        anybody = modelpack(*words, "--by", "mallory", cwd=tmp_path)
+        assert anybody.code == 4 and "this needs a token" in anybody.sentence
+        assert modelpack(*words, cwd=tmp_path).code == 2
+        monkeypatch.setenv("MODELPACK_GATE_TOKEN", "x" * 24)
+        assert "this token is not known" in modelpack(*words, cwd=tmp_path).sentence
+        digest = "sha256:" + "0" * 64
+        with pytest.raises(RemoteError, match="answered 401"):
+            Gate(s.url).put_lineage(digest, {})
+        monkeypatch.setenv("MODELPACK_GATE_TOKEN", ADA)
+        done = modelpack(*words, "--by", "mallory", cwd=tmp_path)
+        assert (done.code, done.out) == (0, f"{rollout}: reject, rejected by ada\n")
+        monkeypatch.setenv("MODELPACK_GATE_TOKEN", SETTLE)
+        s.folder.write(phase="Failed")
+        s.ask("post-rollout", phase="Failed")
+        gate = Gate(s.url)
+        (failed,) = gate.unsettled(["failed"])
+        gate.settle(failed, "reverted")
+        gate.put_lineage(digest, {})
+        assert gate.unsettled(["failed"]) == ()
+        assert requests.get(f"{s.url}/api/v1/rollouts", timeout=5).ok
+        assert requests.post(f"{s.url}/api/v1/rollouts/{rollout}/settled", json={}, timeout=5).status_code == 401
+        assert s.end() == 0
+    told = capfd.readouterr().err
+    assert ADA not in told and SETTLE not in told
+    assert [json.loads(each)["verdict"] for each in told.splitlines() if "verdict" in each][-1] == "reject"
+
+
+def test_reading_needs_a_token_unless_told_so(tmp_path: Path) -> None:
+    class Guarded(ProcessScene):
+        environ = MappingProxyType({"MODELPACK_GATE_TOKENS": f"ada={ADA}"})
+
+    with ExitStack() as stack:
+        s = Guarded(tmp_path, stack, GOOD, model_server(0.1))
+        for path, status in (
+            ("api/v1/rollouts", 401),
+            ("api/v1/models/mpg", 401),
+            ("api/v1/models/mpg/signals", 401),
+            ("rollouts/none/report.html", 401),
+            ("metrics", 200),
+            ("readyz", 200),
+            ("", 200),  # the page itself, which has nothing in it
+        ):
+            assert requests.get(f"{s.url}/{path}", timeout=5).status_code == status, path
+        known = {"Authorization": f"Bearer {ADA}"}
+        assert requests.get(f"{s.url}/api/v1/rollouts", headers=known, timeout=5).status_code == 200

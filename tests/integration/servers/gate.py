@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -101,11 +103,16 @@ class Scene:
 
 
 class ProcessScene(Scene):
-    """The same with `modelpack gate serve`, which a test may stop and start again."""
+    """The same with `modelpack gate serve`, which a test may stop and start again, with other `words`."""
+
+    words: tuple[str, ...] = ()
+    environ: Mapping[str, str] = MappingProxyType({})
 
     def start(self) -> None:
         command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [*command, *self.words], stdout=subprocess.PIPE, text=True, env={**os.environ, **self.environ}
+        )
         assert self.process.stdout
         self.url = json.loads(self.process.stdout.readline())["url"]
 

@@ -9,11 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from modelpack.gate.engine import Gate
+from modelpack.gate.engine import JUDGED, Gate
+from modelpack.gate.measurements import Measurements
 from modelpack.gate.rehearsal import Rehearsal
+from modelpack.gate.retention import forget
 from modelpack.gate.rollouts import Call
 from modelpack.gate.store import Store
+from modelpack.gate.target import Target
 from tests.fakes.counted import counted
 from tests.fakes.rehearsal import GATE, V1, V2, Envoy, Folder, model_server, serve
 
@@ -274,3 +278,82 @@ def test_the_first_request_is_remembered_while_another_check_holds(scene: Scene)
         for _ in range(2):
             scene.look(1, 9)
         assert scene.store.open()[0].traffic_started == scene.now
+
+
+def test_metrics_that_do_not_answer_hold_and_no_call_waits_for_them(scene: Scene) -> None:
+    over, asked = threading.Event(), threading.Event()
+
+    def page(path: str, body: bytes) -> tuple[int, bytes]:
+        asked.set()
+        over.wait(10)
+        return scene.envoy.page(path, body)
+
+    scene.ready()
+    scene.folder.write(weight=10)
+    scene.look(10, 90)
+    with serve(page) as hanging:
+        scene.folder.write(metrics=hanging)
+        look = threading.Thread(target=scene.look, args=(10, 90))
+        look.start()
+        assert asked.wait(5)
+        begun = time.monotonic()
+        assert scene.ask("confirm-traffic-increase") == 200
+        scene.now += JUDGED
+        assert scene.ask("confirm-traffic-increase") == 403 and "no answer for" in scene.reason
+        assert scene.ask("rollback") == 403
+        assert time.monotonic() - begun < 1
+        over.set()
+        look.join(10)
+
+
+def test_what_ended_long_ago_is_forgotten_but_not_the_newest_of_a_canary(scene: Scene) -> None:
+    for checksum in ("c1", "c2"):
+        scene.folder.write(phase="Progressing")
+        scene.now += 1
+        while scene.ask("confirm-traffic-increase", checksum=checksum) != 200:
+            time.sleep(0.02)
+        scene.folder.write(weight=10)
+        for _ in range(3):
+            scene.look(10, 90)
+        scene.folder.write(phase="Failed", weight=0)
+        scene.look()
+    newest, _ = scene.store.rollouts()
+    scene.gate.feedback.put_lineage(newest.digest, {})
+    measured = Measurements(scene.store)
+    scene.now += 100
+    assert not forget(scene.store, measured, scene.gate.feedback, scene.now - 1000)
+    assert forget(scene.store, measured, scene.gate.feedback, scene.now - 10)
+    assert not forget(scene.store, measured, scene.gate.feedback, scene.now - 10)
+    assert [each.id for each in scene.store.rollouts()] == [newest.id]
+    with scene.store.transaction() as connection:
+        for table in ("files", "evidence", "points", "weights", "events", "slices"):
+            left = {row[0] for row in connection.execute(sa.text(f"SELECT DISTINCT rollout FROM {table}"))}
+            assert left == {newest.id}, table
+    assert scene.gate.feedback.lineage(newest.digest) == {}  # the other rollout has this image
+
+
+def test_a_cluster_that_was_just_read_is_not_read_again_for_an_answer_that_lets_nothing_pass(scene: Scene) -> None:
+    reads: list[str] = []
+
+    class Counted(Rehearsal):
+        recent = 60.0
+
+        def resolve(self, namespace: str, name: str) -> Target:
+            reads.append(name)
+            return super().resolve(namespace, name)
+
+    scene.ready()
+    scene.gate = Gate(Counted(scene.folder.root), scene.store, clock=lambda: scene.now)
+    for hook, status, read in (
+        ("rollback", 403, 1),
+        ("rollback", 403, 0),
+        ("event", 200, 0),
+        ("confirm-promotion", 403, 0),
+        ("confirm-traffic-increase", 200, 1),
+        ("post-rollout", 200, 1),
+    ):
+        reads.clear()
+        assert (scene.ask(hook), len(reads)) == (status, read), hook
+    reads.clear()
+    assert scene.ask("rollback", checksum="c2") == 403 and reads  # another rollout is never answered from a memory
+    assert len(scene.store.rollouts()) == 2

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -55,6 +58,33 @@ def test_whatever_else_it_answers_is_an_error(status: int, body: bytes, problem:
 def test_a_prometheus_that_is_not_there_is_an_error() -> None:
     with pytest.raises(RemoteError, match=r"^http://127\.0\.0\.1:9: cannot be read"):  # and nobody sees the login
         Prometheus("http://ada:secret@127.0.0.1:9", [TOTAL.fill({"role": "canary"})]).samples(TOTAL, "canary", 0, 10)
+
+
+@pytest.mark.parametrize("silent_at", ["headers", "body"])
+def test_one_that_answers_a_bit_at_a_time_is_given_up(silent_at: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        over = threading.Event()
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n"
+                connection.sendall(head[:10] if silent_at == "headers" else head)
+                while not over.wait(0.05):
+                    if silent_at == "body":
+                        connection.sendall(b" " * (1 << 16))
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        source = Prometheus(f"http://127.0.0.1:{listener.getsockname()[1]}", [TOTAL.fill({"role": "canary"})], 0.5)
+        begun = time.monotonic()
+        with pytest.raises(RemoteError, match=r"took more than 0\.5 s|cannot be read"):
+            source.samples(TOTAL, "canary", 0, 10)
+        assert time.monotonic() - begun < 2
+        over.set()
+        thread.join(5)
 
 
 def series(name: str, *points: Point, **labels: str) -> Series:

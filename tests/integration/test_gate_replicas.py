@@ -1,0 +1,156 @@
+"""Several gates on one PostgreSQL, each a process of its own: one decision, one count, one that watches."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from modelpack.errors import InputError, RemoteError
+from modelpack.gate.database import LEASE
+from modelpack.gate.store import Store
+from tests.fakes.counted import counted
+from tests.fakes.rehearsal import model_server, webhook
+from tests.integration.servers.gate import GOOD, ProcessScene
+
+pytest.importorskip("psycopg")
+
+
+class Pair:
+    """Two gates over one rehearsal and one database. `one` watches: it was there first."""
+
+    def __init__(self, root: Path, stack: ExitStack, database: str) -> None:
+        class Shared(ProcessScene):
+            words = ("--log-format", "json")
+            environ = {"MODELPACK_GATE_DATABASE": database}  # noqa: RUF012
+
+        self.one = Shared(root, stack, GOOD, model_server(0.1))
+        self.store = Store(database)
+        stack.callback(self.store.close)
+        self.two = Shared.__new__(Shared)
+        self.two.folder, self.two.envoy = self.one.folder, self.one.envoy
+        stack.callback(self.two.stop)
+        self.until_watching(self.one)
+        self.two.start()
+
+    @staticmethod
+    def watches(scene: ProcessScene) -> bool:
+        return "modelpack_gate_watches 1.0" in requests.get(f"{scene.url}/metrics", timeout=5).text
+
+    def until_watching(self, scene: ProcessScene, seconds: float = 10) -> None:
+        end = time.monotonic() + seconds
+        while not self.watches(scene):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    def counted(self) -> float:
+        """The canary's requests, as the database has them, a second after the last."""
+        time.sleep(1)
+        return sum(canary for _, canary, _ in counted(self.store, self.store.open()[0].id))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, postgres: str) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        yield Pair(tmp_path, stack, postgres)
+
+
+def test_calls_to_both_at_once_mint_one_rollout_and_get_one_answer(pair: Pair) -> None:
+    def ask(number: int) -> int:
+        return (pair.one, pair.two)[number % 2].ask("rollback", checksum=f"c{number // 8}").status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(ask, range(64))) == {403}
+    # a checksum that comes back during one analysis brings its rollout back
+    assert len(pair.one.rollouts()) == 8
+    assert pair.one.rollouts() == pair.two.rollouts()
+    assert [each["state"] for each in pair.two.rollouts()].count("active") == 1
+
+
+def test_requests_are_counted_once_whoever_watches(pair: Pair) -> None:
+    one, two = pair.one, pair.two
+    assert pair.watches(one) and not pair.watches(two)
+    for each in (one, two):
+        each.until("confirm-traffic-increase", 200)
+    one.folder.write(weight=50)
+    one.traffic(20, 20, looks=1)
+    time.sleep(1)
+    one.traffic(50, 50, looks=4)
+    before = pair.counted()
+    assert before in (200, 220)
+    assert one.end() == 0  # it gives the lease back
+    pair.until_watching(two, LEASE / 2)
+    assert pair.counted() == before
+    two.traffic(50, 50, looks=4)
+    assert pair.counted() == before + 200
+    two.traffic(100, 100, looks=4)
+    two.until("confirm-promotion", 200)
+
+    one.start()
+    assert one.ask("confirm-promotion").status_code == 200 and not pair.watches(one)
+    two.end(signal.SIGKILL)
+    pair.until_watching(one, LEASE + 5)
+    assert one.ask("confirm-promotion").status_code == 200
+
+
+def test_a_gate_that_was_stopped_for_a_while_adds_nothing(pair: Pair) -> None:
+    one, two = pair.one, pair.two
+    one.until("confirm-traffic-increase", 200)
+    one.folder.write(weight=50)
+    one.traffic(20, 20, looks=1)
+    time.sleep(1)
+    one.process.send_signal(signal.SIGSTOP)
+    try:
+        pair.until_watching(two, LEASE + 5)
+        before = pair.counted()
+        two.traffic(50, 50, looks=4)
+        seen = pair.counted()
+    finally:
+        one.process.send_signal(signal.SIGCONT)
+    assert pair.counted() == seen == before + 200
+    assert not pair.watches(one) and pair.watches(two)
+
+
+def test_pre_rollout_waits_for_the_gate_that_asks(pair: Pair) -> None:
+    assert pair.two.ask("pre-rollout").status_code == 200
+
+
+def test_a_word_to_one_is_a_word_to_both(pair: Pair) -> None:
+    one, two = pair.one, pair.two
+    one.until("confirm-traffic-increase", 200)
+    rollout = one.rollouts()[0]["id"]
+    body = {"decision": "reject", "by": "ada", "note": "wrong data"}
+    assert requests.post(f"{two.url}/api/v1/rollouts/{rollout}/approval", json=body, timeout=5).ok
+    assert [each.ask("rollback").text for each in (one, two)] == ["reject: rejected by ada: wrong data\n"] * 2
+
+
+def test_without_the_database_nothing_passes_and_it_comes_back(tmp_path: Path, postgres: str) -> None:
+    with pytest.raises(RemoteError, match="cannot be opened") as refused:
+        Store(postgres.replace("@127.0.0.1", "@127.0.0.2"))
+    assert postgres.split(":")[2].split("@")[0] not in str(refused.value)
+    for url in ("mysql://ada:sesame@db/x", "sesame", "postgresql+psycopg://ada:sesame@db:port/x"):
+        with pytest.raises(InputError) as wrong:
+            Store(url)
+        assert "sesame" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("body", [webhook(checksum="\\u0000"), {"name": "a", "namespace": "\\u0000"}])
+def test_what_postgresql_cannot_hold_is_no_server_error(pair: Pair, body: dict[str, object]) -> None:
+    assert requests.post(f"{pair.one.url}/flagger/rollback", json=body, timeout=5).status_code in (403, 422)
+    for path in ("api/v1/rollouts/%00", "api/v1/rollouts?model=%00", "rollouts/%00"):
+        assert requests.get(f"{pair.one.url}/{path}", timeout=5).status_code < 500
+
+
+def test_schemathesis_finds_no_server_error_with_postgresql(pair: Pair) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{pair.two.url}/openapi.json"]
+    options = ["--url", pair.two.url, "--checks", "not_a_server_error", "--max-examples", "10", "--seed", "1"]
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stdout[-4000:]
