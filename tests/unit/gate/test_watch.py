@@ -127,7 +127,8 @@ def test_prometheus_is_shown_what_was_seen_but_no_alerts_of_its_own(gate: FakeGa
     watch = Watch(gate)
     watch.round()
     store = Store.in_file(tmp_path / "other.sqlite")
-    lines = Exposition(store, lambda rollout: gate.read_config("default", "mpg")[1], watch).text().decode().splitlines()
+    shown = Exposition(store, lambda rollout: gate.read_config("default", "mpg")[1], watch, lambda: True)
+    lines = shown.text().decode().splitlines()
     store.close()
     seen = {each for each in lines if each.startswith("modelpack_gate_signal")}
     labels = 'kind="level",model="mpg",name="mpg",namespace="default",signal="memory"'
