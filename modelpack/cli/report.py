@@ -8,11 +8,13 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from modelpack.errors import InputError, NotFoundError, RemoteError
+from modelpack.errors import InputError, NotFoundError, RefusedError, RemoteError
 from modelpack.text import blanked
+from modelpack.token import TOKEN, bearer
 
 _TIMEOUT = 60.0  # seconds
 _LONGEST = 64 * 1024 * 1024  # bytes; the files, all counts and 20,000 predictions
+_REFUSALS = {401: RefusedError, 404: NotFoundError}
 _KINDS = {"html": "report.html", "json": "report.json", "markdown": "report.json"}
 
 
@@ -27,14 +29,16 @@ def report(rollout: str, url: str, kind: str | None, output: Path | None) -> Non
     """Write the report of a rollout: what was asked, counted and decided.
 
     html is one page that opens without a server, json everything that the decision can be made again from: the frozen
-    gate.yaml and files, each check's counts, versions. markdown is the short text of a commit message or pull request.
+    gate.yaml and files, what each check saw, versions. markdown is the short text of a commit message or pull request.
 
     \b
     Examples:
       modelpack report mpg-1a2b3c4d --gate http://127.0.0.1:8080 -o mpg-v2.html
       modelpack report mpg-1a2b3c4d --gate http://127.0.0.1:8080 >> message.md
 
-    Exit codes: 3 no such rollout, 5 the gate does not answer.
+    Where the gate asks for a token to read, it is taken from $MODELPACK_GATE_TOKEN.
+
+    Exit codes: 3 no such rollout, 4 the gate refuses the token, 5 it does not answer.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise click.BadParameter(f"{url!r} is not an http address", param_hint="--gate")
@@ -63,7 +67,7 @@ def _read(url: str, address: str) -> bytes:
 
     data = bytearray()
     try:
-        with requests.get(address, timeout=_TIMEOUT, stream=True) as response:
+        with requests.get(address, timeout=_TIMEOUT, stream=True, auth=bearer()) as response:
             for part in response.iter_content(1 << 16):
                 data += part
                 if len(data) > _LONGEST:
@@ -75,4 +79,5 @@ def _read(url: str, address: str) -> bytes:
     if status == 200:
         return bytes(data)
     said = blanked(data[:500].decode("utf-8", "replace")).strip() or f"answered {status}"
-    raise (NotFoundError if status == 404 else RemoteError)("the gate", said)
+    remedy = f"put one into ${TOKEN}" if status == 401 else ""
+    raise _REFUSALS.get(status, RemoteError)("the gate", said, remedy)

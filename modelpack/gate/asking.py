@@ -16,6 +16,7 @@ from modelpack.gate.target import Target
 from modelpack.gate.verdict import HOLD, PENDING
 
 PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
+Found = dict[str, tuple[Evidence, Window]]
 _log = logging.getLogger(__name__)
 
 
@@ -79,18 +80,18 @@ class Asking:
         finally:
             self._under_way.discard(rollout.id)
 
-    def _answers(self, rollout: Rollout, checks: Sequence[Golden], target: Target) -> dict[str, Evidence] | None:
-        """What the checks make of the answers, None if the gate stops meanwhile."""
-        config, found = self._judging.config(rollout.id), {}
+    def _answers(self, rollout: Rollout, checks: Sequence[Golden], target: Target) -> Found | None:
+        """What the checks make of the answers, with those; None if the gate stops meanwhile."""
+        config, found = self._judging.config(rollout.id), Found()
         for check in checks:
             pairs = probe.ask(check, target, self._stopped.is_set)
             if self._stopped.is_set():
                 return None
             window = Window(pairs=pairs, rollback=rollout.rollback, alpha=config.alpha_of(check))
-            found[check.name] = check.evaluate(window)
+            found[check.name] = check.evaluate(window), window
         return found
 
-    def _keep(self, rollout: Rollout, found: dict[str, Evidence], target: Target, term: str) -> None:
+    def _keep(self, rollout: Rollout, found: Found, target: Target, term: str) -> None:
         with self._store.locked("canary", target.namespace, target.name):
             after = self._resolve(target.namespace, target.name)
             if (after.canary, after.primary) == (target.canary, target.primary) and self._store.leads(term):

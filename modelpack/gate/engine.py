@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from modelpack.errors import InputError, ModelpackError, NotFoundError
 from modelpack.gate import rollouts as lifecycle
 from modelpack.gate.asking import Asking
-from modelpack.gate.checks import Window
+from modelpack.gate.basis import Basis
 from modelpack.gate.config import GateConfig
 from modelpack.gate.feedback import Feedback
 from modelpack.gate.judging import Judging, log_verdict, read_files
@@ -255,8 +255,8 @@ class Gate:
         """The configuration that the rollout was minted with."""
         return self._judging.config(rollout_id)
 
-    def basis(self, rollout: Rollout) -> dict[str, Window]:
-        """What was counted and told for each check, by its name."""
+    def basis(self, rollout: Rollout) -> dict[str, Basis]:
+        """What each check's evidence rests on, by its name."""
         return self._judging.basis(rollout)
 
     def _observe(self, target: Target, now: float) -> list[Rollout]:

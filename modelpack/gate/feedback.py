@@ -108,13 +108,19 @@ class Feedback:
                     _prune(connection, table, model, now)
         return len(new)
 
-    def told(self, model: str, roles: Mapping[str, str], since: float, horizon: float) -> tuple[Told, ...]:
-        """What was told since then (unix seconds), oldest first, by versions that have a role; `horizon` in seconds."""
+    def told(
+        self, model: str, roles: Mapping[str, str], since: float, horizon: float, until: float
+    ) -> tuple[Told, ...]:
+        """What was told in a time (unix seconds), oldest first, by versions that have a role; `horizon` in seconds.
+
+        A label that came later, or was another then, is left out.
+        """
         both = (_labels.c.model == _predictions.c.model) & (_labels.c.id == _predictions.c.id)
         query = (
             sa.select(_predictions, _labels.c.value.label("truth"))
-            .select_from(_predictions.outerjoin(_labels, both))
-            .where(_predictions.c.model == model, _predictions.c.version.in_(roles), _predictions.c.t >= since)
+            .select_from(_predictions.outerjoin(_labels, both & (_labels.c.t <= until)))
+            .where(_predictions.c.model == model, _predictions.c.version.in_(roles))
+            .where(_predictions.c.t.between(since, until))
             .order_by(_predictions.c.t)
         )
         with self._store.transaction() as connection:
@@ -142,8 +148,9 @@ class Feedback:
             _admit(connection, _labels, model, now)
             known = _known(connection, _labels, model, ids)
             for each in known:
-                here = (_labels.c.model == model) & (_labels.c.id == each)
-                connection.execute(_labels.update().where(here).values(value=json.dumps(found[each])))
+                value = json.dumps(found[each])
+                here = (_labels.c.model == model) & (_labels.c.id == each) & (_labels.c.value != value)
+                connection.execute(_labels.update().where(here).values(value=value, t=now))
             new = [each for each in ids if each not in known]
             if new:
                 rows = [{"model": model, "id": each, "t": now, "value": json.dumps(found[each])} for each in new]

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from functools import lru_cache
 
+from modelpack.gate.basis import Basis
 from modelpack.gate.checks import Approval, Check, Golden, Told, Window
 from modelpack.gate.config import GateConfig, parse
 from modelpack.gate.feedback import Feedback
@@ -53,23 +54,25 @@ class Judging:
             return rollout
         config = self.config(rollout.id)
         known = self._store.evidence(rollout.id)
-        found = dict(known)
+        found, windows = dict(known), dict[str, Window]()
         told: tuple[Told, ...] | None = None  # read once, for all checks that rest on it
         for check in config.checks:
             if isinstance(check, Golden):  # answered beside the looks
                 if check.name not in found:
-                    found[check.name] = check.evaluate(Window())
+                    windows[check.name] = Window()
             elif not isinstance(check, Approval):
                 if told is None and not check.needs:
-                    told = self._told(rollout)
-                found[check.name] = check.evaluate(self._window(rollout, check, target, meter, told or (), now))
+                    told = self._told(rollout, now)
+                windows[check.name] = self._window(rollout, check, target, meter, told or (), now)
+            if check.name in windows:
+                found[check.name] = check.evaluate(windows[check.name])
         ready = all(found[each.name].verdict == ACCEPT for each in config.checks if not isinstance(each, Approval))
         for check in config.checks:
             if isinstance(check, Approval):
-                window = Window(approved=rollout.approved, ready=ready, rollback=rollout.rollback)
-                found[check.name] = check.evaluate(window)
+                windows[check.name] = Window(approved=rollout.approved, ready=ready, rollback=rollout.rollback)
+                found[check.name] = check.evaluate(windows[check.name])
         if found != known:
-            self._store.add_evidence(rollout, found, now)
+            self._store.add_evidence(rollout, {name: (found[name], each) for name, each in windows.items()}, now)
         given = [(check.name, found[check.name].verdict, found[check.name].reason) for check in config.checks]
         under_traffic = rollout.under_traffic(now)
         verdict = combine(rollout.decision, given, under_traffic=under_traffic, horizon=rollout.horizon)
@@ -80,43 +83,48 @@ class Judging:
             log_verdict(judged)
         return judged
 
-    def basis(self, rollout: Rollout) -> dict[str, Window]:
-        """What was counted and told for each check, by its name, as it was when its evidence last changed."""
-        found, told = {}, self._told(rollout)
+    def basis(self, rollout: Rollout) -> dict[str, Basis]:
+        """What each check's evidence rests on, by its name, as it was when that last became another."""
+        known, told = self._store.bases(rollout.id), dict[float, tuple[Told, ...]]()
+        found = {}
         for check in self.config(rollout.id).checks:
-            points = self._store.history(rollout.id, check.name)
-            elapsed = rollout.elapsed(points[-1]["t"] if points else rollout.started)
-            found[check.name] = self._basis(rollout, check, told, elapsed)
+            kept = known.get(check.name, Basis(rollout.started, Window()))
+            if kept.predictions and kept.t not in told:
+                told[kept.t] = self._told(rollout, kept.t)
+            window = self._counted(rollout, check, kept.window, told.get(kept.t, ()), kept.t)
+            found[check.name] = replace(kept, window=window)
         return found
 
     def _window(
         self, rollout: Rollout, check: Check, target: Target, meter: Meter | None, told: tuple[Told, ...], now: float
     ) -> Window:
         unreachable = meter.trouble(check.name, now) if meter else ""
-        return replace(
-            self._basis(rollout, check, told, rollout.elapsed(now)),
+        window = Window(
+            elapsed=rollout.elapsed(now),
             silent=min(meter.silent(check.name, now), rollout.under_traffic(now)) if meter else 0.0,
             patience=max(LEAST_PATIENCE, PATIENCE * target.interval),
             rollback=rollout.rollback,
             unreachable=unreachable if rollout.traffic_started is not None else "",
         )
+        return self._counted(rollout, check, window, told, now)
 
-    def _basis(self, rollout: Rollout, check: Check, told: tuple[Told, ...], elapsed: float) -> Window:
+    def _counted(self, rollout: Rollout, check: Check, window: Window, told: tuple[Told, ...], at: float) -> Window:
+        """The window with what had come in for a check at a time (unix seconds)."""
         counted = [each for each in check.needs if each.counted]
-        return Window(
-            slices=self._measurements.slices(rollout.id, check.name, elapsed) if counted else {},
+        return replace(
+            window,
+            slices=self._measurements.slices(rollout.id, check.name, window.elapsed) if counted else {},
             told=() if check.needs or isinstance(check, Golden | Approval) else told,
-            values=self._measurements.values(rollout.id, check.name) if len(counted) < len(check.needs) else (),
-            elapsed=elapsed,
+            values=self._measurements.values(rollout.id, check.name, at) if len(counted) < len(check.needs) else (),
             alpha=self.config(rollout.id).alpha_of(check),
         )
 
-    def _told(self, rollout: Rollout) -> tuple[Told, ...]:
+    def _told(self, rollout: Rollout, until: float) -> tuple[Told, ...]:
         """What servers told of since the canary got traffic, by the role of the version that they named."""
         if rollout.traffic_started is None:
             return ()
         roles = roles_of(rollout.image, rollout.primary_image)
-        return self._feedback.told(rollout.model, roles, rollout.traffic_started, rollout.horizon)
+        return self._feedback.told(rollout.model, roles, rollout.traffic_started, rollout.horizon, until)
 
 
 def roles_of(*images: str) -> dict[str, str]:

@@ -67,11 +67,11 @@ class Measurements:
                     cells = {"canary": _sum(row.canary, gain.canary), "primary": _sum(row.primary, gain.primary)}
                     connection.execute(_slices.update().where(here).values(cells))
 
-    def values(self, rollout_id: str, name: str) -> tuple[tuple[float, float], ...]:
-        """(unix seconds, value) of a check's metric, the newest `VALUES`, newest last."""
+    def values(self, rollout_id: str, name: str, until: float) -> tuple[tuple[float, float], ...]:
+        """(unix seconds, value) of a check's metric up to a time, the newest `VALUES`, newest last."""
         query = sa.select(_values.c.t, _values.c.value).where(
-            _values.c.rollout == rollout_id, _values.c.name == name
-        )  # fmt: skip
+            _values.c.rollout == rollout_id, _values.c.name == name, _values.c.t <= until
+        )
         with self._store.transaction() as connection:
             rows = connection.execute(query.order_by(_values.c.id.desc()).limit(VALUES)).all()
         return tuple((t, value) for t, value in reversed(rows))

@@ -19,7 +19,17 @@ from typing import Any
 ASSETS_DIR = Path(__file__).with_name("page")
 STYLE = "page.css"
 SCRIPTS = (
-    *("dom.js", "words.js", "charts.js", "tables.js", "histogram.js", "checks.js", "lineage.js", "basis.js"),
+    *(
+        "dom.js",
+        "access.js",
+        "words.js",
+        "charts.js",
+        "tables.js",
+        "histogram.js",
+        "checks.js",
+        "lineage.js",
+        "basis.js",
+    ),
     *("rollout.js", "list.js", "page.js"),
 )
 

@@ -14,7 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from modelpack.errors import NotFoundError
-from modelpack.gate.checks import Evidence
+from modelpack.gate import basis
+from modelpack.gate.basis import Basis
+from modelpack.gate.checks import Evidence, Window
 from modelpack.gate.checks.check import Bins, Part
 from modelpack.gate.database import Database
 from modelpack.gate.rollouts import Rollout
@@ -60,6 +62,14 @@ _evidence = sa.Table(
     sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
+    sa.Column("basis", sa.String, nullable=False),
+)
+_answers = sa.Table(
+    "answers",
+    _meta,
+    sa.Column("rollout", sa.ForeignKey(_ID), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )
 _points = sa.Table(
     "points",
@@ -246,24 +256,45 @@ class Store(Database):
             rows = connection.execute(_EVIDENCE, {"an_id": rollout_id})
             return {row.name: _read_evidence(row.value) for row in rows}
 
-    def add_evidence(self, rollout: Rollout, found: dict[str, Evidence], now: float) -> None:
-        """Replace each check's evidence; where its numbers changed, that is a point of its history."""
+    def add_evidence(self, rollout: Rollout, found: Mapping[str, tuple[Evidence, Window]], now: float) -> None:
+        """Replace each check's evidence, with what it rests on; where its numbers changed, that is a point of its
+        history."""
         before = self.evidence(rollout.id)
         with self.writing() as connection:
-            for name, evidence in found.items():
+            for name, (evidence, window) in found.items():
                 last = before.get(name)
                 if last == evidence:
                     continue
+                values = {"value": _write(evidence), "basis": basis.write(window, now)}
                 if last is None:
-                    connection.execute(_evidence.insert().values(rollout=rollout.id, name=name, value=_write(evidence)))
+                    connection.execute(_evidence.insert().values(rollout=rollout.id, name=name, **values))
                 else:
                     here = (_evidence.c.rollout == rollout.id) & (_evidence.c.name == name)
-                    connection.execute(_evidence.update().where(here).values(value=_write(evidence)))
+                    connection.execute(_evidence.update().where(here).values(values))
+                if window.pairs is not None:
+                    here = (_answers.c.rollout == rollout.id) & (_answers.c.name == name)
+                    connection.execute(_answers.delete().where(here))
+                    answers = {"rollout": rollout.id, "name": name, "data": basis.pack(window.pairs)}
+                    connection.execute(_answers.insert().values(answers))
                 if last is None or replace(last, reason=evidence.reason, n_primary=evidence.n_primary) != evidence:
                     columns = {key: getattr(evidence, key) for key in ("estimate", "low", "high", "n", "verdict")}
                     connection.execute(
                         _points.insert().values(rollout=rollout.id, name=name, t=now, weight=rollout.weight, **columns)
                     )
+
+    def bases(self, rollout_id: str) -> dict[str, Basis]:
+        """What each check's latest evidence rests on, by its name, without what was counted and told."""
+        kept = sa.select(_evidence.c.name, _evidence.c.basis, _answers.c.data).outerjoin(
+            _answers, (_answers.c.rollout == _evidence.c.rollout) & (_answers.c.name == _evidence.c.name)
+        )
+        with self.transaction() as connection:
+            rows = connection.execute(kept.where(_evidence.c.rollout == rollout_id)).all()
+        found = {}
+        for row in rows:
+            known = basis.read(row.basis)
+            pairs = None if row.data is None else basis.unpack(row.data)
+            found[row.name] = replace(known, window=replace(known.window, pairs=pairs))
+        return found
 
     def history(self, rollout_id: str, name: str) -> list[dict[str, Any]]:
         """A check's evidence over time, thinned to `HISTORY` points with the newest kept."""
@@ -304,7 +335,7 @@ class Store(Database):
         with self.writing() as connection:
             rows = connection.execute(old.order_by(_rollouts.c.ended).limit(most)).all()
             ids, digests = [row.id for row in rows], {row.digest for row in rows}
-            for table in (_files, _evidence, _points, _weights, _events):
+            for table in (_files, _evidence, _answers, _points, _weights, _events):
                 connection.execute(table.delete().where(table.c.rollout.in_(ids)))
             connection.execute(_rollouts.delete().where(_rollouts.c.id.in_(ids)))
             left = connection.scalars(sa.select(_rollouts.c.digest).where(_rollouts.c.digest.in_(digests)))

@@ -342,7 +342,14 @@ def report(rollout: Rollout) -> Rollout:
     """A report's JSON of it."""
     cells = [{"total": 100.0, "bad": 1.0}, {"total": 900.0, "bad": 8.0}]
     part = {"step": 1, "weight": 10, "end": 0.1, "canary": cells[0], "primary": cells[1], "whole": True}
-    seen = {"alpha": 0.0167, "elapsed": 0.5, "slices": {"": [part, part]}, "values": [], "told": []}
+    none = {"alpha": 0.0167, "elapsed": 0.5, "slices": {}, "values": [], "told": [], "pairs": None}
+    none |= {"predictions": 0, "labels": 0, "known": {"predictions": 0, "labels": 0}}
+    reply = {"value": 20.5, "error": ""}
+    pairs = [{"id": "a", "canary": reply, "primary": reply}, {"id": "b", "canary": reply, "primary": reply}]
+    pairs[1]["canary"] = {"value": None, "error": "did not answer"}
+    told = {"predictions": 1380, "labels": 1300, "known": {"predictions": 1380, "labels": 1288}}
+    basis = {"errors": {**none, "slices": {"": [part, part]}}, "golden": {**none, "pairs": pairs}}
+    basis["truth"] = {**none, **told}
     files = {"gate.yaml": {"digest": "sha256:" + "a" * 64, "text": "kind: Gate\nmetadata: {name: mpg}\n"}}
     versions = {"modelpack": "0", "python": "3.11", "numpy": "2", "scipy": "1"}
-    return {"rollout": rollout, "versions": versions, "files": files, "basis": {"errors": seen}}
+    return {"rollout": rollout, "versions": versions, "files": files, "basis": basis}

@@ -2,124 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-from modelpack.gate.report import ASSETS_DIR, page_html, render_report
+from modelpack.gate.report import render_report
 from tests.fakes import rollouts
+from tests.fakes.page import Gate, standing_in, state, text
 
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 HOSTILE = "<img src=x onerror=window.owned=1><script>window.owned=1</script>"
 
 
-class Gate(ThreadingHTTPServer):
-    """Answers what the page asks, from `rollouts`; `down` makes it refuse."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.rollouts: dict[str, rollouts.Rollout] = dict(rollouts.SAMPLES)
-        self.down = False
-        self.streams = True  # whether it gives server-sent events to who wants them
-        self.streamed: list[str] = []
-        self.asked: list[str] = []
-        self.told: list[tuple[str, Any]] = []
-        self.over = False
-        self.silent = False  # a stream that begins and says nothing
-        self.token = ""
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Gate
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(path)
-        status, kind, body = 200, "text/html", b""
-        match path.strip("/").split("/"):
-            case [""]:
-                body = page_html(None)
-            case ["rollouts", name]:
-                body = page_html(name)
-            case ["assets", name]:
-                kind, body = TYPES[Path(name).suffix], (ASSETS_DIR / name).read_bytes()
-            case ["api", "v1", "rollouts", *name]:
-                wanted = dict(parse_qsl(urlsplit(self.path).query))
-                found = self._told(name, wanted)
-                if found and self.server.streams and not self.server.down and "event-stream" in self.headers["accept"]:
-                    self.server.streamed.append(path)
-                    self._stream(name, wanted)
-                    return
-                status, kind, body = (200 if found else 404), "application/json", json.dumps(found).encode()
-        self.send_response(503 if self.server.down and kind == "application/json" else status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _told(self, name: list[str], wanted: dict[str, str]) -> Any:
-        if name:
-            return self.server.rollouts.get(name[0])
-        return rollouts.page([*self.server.rollouts.values()], **{**wanted, "limit": int(wanted["limit"])})
-
-    def _stream(self, name: list[str], wanted: dict[str, str]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.end_headers()
-        sent = None
-        with suppress(ConnectionError):
-            while not self.server.down and not self.server.over:
-                if (found := self._told(name, wanted)) != sent and not self.server.silent:
-                    self.wfile.write(b"data: " + json.dumps(found).encode() + b"\n\n")
-                    sent = found
-                time.sleep(0.05)
-
-    def do_POST(self) -> None:
-        value = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.token and self.headers["authorization"] != f"Bearer {self.server.token}":
-            self.send_error(401)
-            return
-        self.server.told.append((unquote(self.path), value))
-        status, body = (409, b"it is not held") if value["note"] == "late" else (200, b"{}")
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    server = Gate()
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.over = True
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def text(page: Any, selector: str) -> str:
-    return str(page.inner_text(selector)).strip()
-
-
-def state(name: str, **changes: Any) -> rollouts.Rollout:
-    return {**rollouts.SAMPLES[name], **changes}
+    with standing_in() as server:
+        yield server
 
 
 BADGES = {
@@ -199,16 +100,6 @@ def test_the_page_follows_a_rollout_to_its_end_without_a_reload(gate: Gate, open
     asked = len(gate.asked)
     page.wait_for_timeout(1500)
     assert len(gate.asked) == asked, "nothing is asked after the end"
-
-
-def test_a_gate_that_is_down_is_said_and_found_again(gate: Gate, open_page: Any) -> None:
-    page = open_page(f"{gate.url}/rollouts/undecided", complain=False)
-    gate.down = True
-    page.wait_for_selector("#link[data-kind=down]")
-    assert "The gate does not answer" in text(page, "#link")
-    assert text(page, ".badge.big") == "Undecided", "what was known stays"
-    gate.down = False
-    page.wait_for_selector("#link[data-kind=live]")
 
 
 def test_an_unknown_rollout_is_said(gate: Gate, open_page: Any) -> None:
@@ -294,58 +185,6 @@ def test_the_digest_is_short_and_has_the_whole_in_its_title(gate: Gate, open_pag
     assert page.evaluate("navigator.clipboard.readText()") == rollouts.reference(2).split("@")[1]
 
 
-def test_a_thousand_rollouts_come_in_pages_and_are_searched(gate: Gate, open_page: Any) -> None:
-    gate.rollouts = {rollout["id"]: rollout for rollout in rollouts.many(1000)}
-    page = open_page(gate.url)
-    assert text(page, ".total") == "1,000 rollouts, the newest 50 shown"
-    assert page.locator(".rollouts li").count() == 50
-    page.click("text=Older")
-    page.wait_for_selector("text=50 older ones shown")
-    assert page.locator(".rollouts a").first.get_attribute("href") == "rollouts/r0050"
-    page.click("text=Newest")
-    page.wait_for_selector("text=the newest 50 shown")
-    page.select_option("select >> nth=1", "promoted")
-    page.select_option("select >> nth=0", "ranking-eu")
-    page.wait_for_selector("text=167 rollouts")
-    assert set(page.locator(".rollouts .badge").all_inner_texts()) == {"Promoted"}
-    page.fill("[type=search]", "r02")
-    page.wait_for_selector("text=17 rollouts")
-    assert page.url.endswith("?text=r02&model=ranking-eu&state=promoted")
-    page.reload()
-    page.wait_for_selector(".rollouts li")
-    assert text(page, ".total") == "17 rollouts", "the address keeps the filter"
-    page.fill("[type=search]", "nothing like it")
-    page.wait_for_selector("text=No rollout fits this filter.")
-    page.fill("[type=search]", "")
-    page.click(".rollouts a >> nth=0")
-    page.wait_for_selector(".hero")
-    assert text(page, ".badge.big") == "Promoted"
-
-
-def test_the_list_tells_of_a_new_rollout_without_a_reload(gate: Gate, open_page: Any) -> None:
-    gate.rollouts = {"r1": state("promoted", id="r1")}
-    page = open_page(gate.url)
-    gate.rollouts = {**gate.rollouts, "r2": state("undecided", id="r2")}
-    page.wait_for_selector(".rollouts li >> nth=1")
-    assert gate.asked.count("/api/v1/rollouts") == 1
-
-
-def test_without_streams_the_page_asks_again_and_again(gate: Gate, open_page: Any) -> None:
-    gate.streams = False
-    gate.rollouts = {"r": rollouts.undecided(40, time.time() - 40)}
-    page = open_page(f"{gate.url}/rollouts/r")
-    gate.rollouts = {"r": rollouts.undecided(50, time.time() - 50)}
-    page.wait_for_selector(".traffic b:text-is('40 %')")
-    assert gate.asked.count("/api/v1/rollouts/r") >= 2
-
-
-def test_a_stream_that_is_held_back_is_given_up(gate: Gate, open_page: Any) -> None:
-    gate.silent = True
-    page = open_page(f"{gate.url}/rollouts/undecided", complain=False)
-    assert text(page, ".badge.big") == "Undecided"
-    assert gate.streamed == ["/api/v1/rollouts/undecided"] and gate.asked.count("/api/v1/rollouts/undecided") >= 2
-
-
 KINDS = {
     "availability": ["Canary\n1.2 %\n0.7 to 1.9", "Primary\n1 %", "Limit\nat most 2 %", "9,000 of the primary"],
     "memory": ["process_resident_memory_megabytes", "612.0 MiB", "at most 800 MiB", "canary values"],
@@ -410,71 +249,10 @@ def test_a_report_holds_what_the_decision_rests_on(open_page: Any, tmp_path: Pat
     file.write_bytes(render_report(rollouts.report(state("promoted"))))
     page = open_page(file.as_uri())
     page.click(".basis summary")
-    for words in ("kind: Gate", "sha256:" + "a" * 64, "2 slices", "total 200, bad 2", "scipy"):
+    counted = ("2 slices", "total 200, bad 2", "2 examples", "1 answered", "1,380 predictions, 1,300 labels")
+    told = ("kind: Gate", "sha256:" + "a" * 64, "scipy", *counted, "12 labels are forgotten or corrected since")
+    for words in told:
         assert words in text(page, ".basis")
-
-
-def test_it_is_usable_by_keyboard_and_named_for_screen_readers(gate: Gate, open_page: Any) -> None:
-    page = open_page(f"{gate.url}/rollouts/every-kind")
-    nameless = """[...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")].filter(e =>
-        e.checkVisibility() && !(e.textContent.trim() || e.ariaLabel || (e.labels && e.labels.length)))"""
-    assert page.evaluate(f"{nameless}.map(e => e.outerHTML)") == []
-    headings = page.evaluate(
-        "[...document.querySelectorAll('h1, h2, h3')].filter(e => e.checkVisibility()).map(e => +e.tagName[1])"
-    )
-    assert headings[0] == 1 and all(after <= before + 1 for before, after in pairwise(headings))
-    for _ in range(3):
-        page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.name") == "by"
-
-
-def test_an_empty_list_says_what_to_do(gate: Gate, open_page: Any) -> None:
-    gate.rollouts = {}
-    page = open_page(gate.url)
-    assert "No rollouts yet" in text(page, "main") and "modelpack rehearse" in text(page, "main")
-
-
-def test_a_held_rollout_waits_for_a_name_and_a_decision(gate: Gate, open_page: Any) -> None:
-    gate.rollouts = {"r": state("held", id="r")}
-    page = open_page(f"{gate.url}/rollouts/r", complain=False)  # the browser complains about a 409 itself
-    approve, reject = (page.get_by_role("button", name=each) for each in ("Approve", "Reject"))
-    approve.click()
-    assert gate.told == [] and page.evaluate("document.activeElement.name") == "by"
-    page.fill("[name=by]", "ada")
-    page.fill("[name=note]", "late")
-    reject.click()
-    page.wait_for_selector("text=it is not held")
-    page.fill("[name=note]", "seen in staging")
-    approve.click()
-    page.wait_for_selector(".decision", state="hidden")
-    body = {"decision": "approve", "by": "ada", "note": "seen in staging"}
-    assert gate.told[-1] == ("/api/v1/rollouts/r/approval", body)
-
-
-def test_a_rollout_under_way_can_be_rejected_and_a_token_is_asked_for(gate: Gate, open_page: Any) -> None:
-    gate.rollouts, gate.token = {"r": state("undecided", id="r")}, "s3cret"
-    page = open_page(f"{gate.url}/rollouts/r", complain=False)
-    page.click("text=Reject this rollout")
-    assert not page.get_by_role("button", name="Approve").is_visible()
-    page.fill("[name=by]", "ada")
-    page.get_by_role("button", name="Reject").click()
-    page.wait_for_selector("[name=token]")
-    assert gate.told == []
-    page.fill("[name=token]", "s3cret")
-    page.get_by_role("button", name="Reject").click()
-    page.wait_for_selector(".decision", state="hidden")
-    assert gate.told[-1][1]["decision"] == "reject"
-
-
-@pytest.mark.parametrize(
-    "rollout", [state("undecided"), state("held", verdict="accept"), state("held", state="failed"), None]
-)
-def test_nothing_else_can_be_decided(gate: Gate, open_page: Any, tmp_path: Path, rollout: Any) -> None:
-    address = tmp_path / "report.html"
-    address.write_bytes(render_report(rollouts.report(state("held"))))
-    gate.rollouts = {"r": rollout}
-    page = open_page(f"{gate.url}/rollouts/r" if rollout else address.as_uri())
-    assert not page.get_by_role("button", name="Approve").is_visible()
 
 
 def test_the_chain_of_origin_is_shown_and_stays_text(gate: Gate, open_page: Any) -> None:

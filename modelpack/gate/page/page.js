@@ -3,7 +3,7 @@
 // Where it cannot (too many listen, something between holds the stream back) it is asked again and again. Nothing is
 // asked while nobody looks, nor after the end.
 (function (modelpack) {
-  const { say, attribute } = modelpack;
+  const { say, attribute, access } = modelpack;
   const { rollout: id, root } = document.body.dataset;
   const main = document.getElementById("main"), link = document.getElementById("link"), saved = document.getElementById("rollout");
   const TIMEOUT = 5000, SILENCE = 40000, LONGEST_WAIT = 30; // milliseconds, milliseconds, seconds
@@ -36,6 +36,7 @@
   }
 
   function live(update, address) {
+    const prompt = access.prompt(main, () => again());
     let timer = 0, guard = 0, failures = 0, seen = null, done = false, asking = null, plain = false;
 
     function take(answer) {
@@ -51,10 +52,16 @@
       if (document.hidden || asking || done) return; // asked again once somebody looks
       const mine = asking = new AbortController(), begun = performance.now(), accept = plain ? "application/json" : "text/event-stream, application/json;q=0.9";
       const within = (most) => { clearTimeout(guard); guard = setTimeout(() => mine.abort(), most); };
+      const refused = access.held();
       let wait = 0, told = false, streams = false;
       within(TIMEOUT);
       try {
-        const response = await fetch(address(), { signal: mine.signal, headers: { accept }, cache: "no-store" });
+        const response = await access.ask(address(), { signal: mine.signal, headers: { accept }, cache: "no-store" });
+        if (response.status === 401) {
+          status("wait", "A token is needed");
+          return prompt.show(refused);
+        }
+        prompt.hide();
         if (response.status === 404) {
           done = true;
           return status("down", id === undefined ? "There are no such rollouts any more" : "The gate knows no such rollout");
@@ -95,9 +102,14 @@
     }
     document.addEventListener("visibilitychange", () => (document.hidden ? stop() : ask()));
     window.addEventListener("online", ask);
+    function again() {
+      stop();
+      done = false;
+      ask();
+    }
     status("wait", "Connecting");
     ask();
-    return () => { stop(); done = false; ask(); };
+    return again;
   }
 
   if (saved) {

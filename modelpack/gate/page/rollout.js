@@ -1,7 +1,7 @@
 "use strict";
 // One rollout: what it is, how it goes, what it waits for; then the timeline, the checks and the log.
 (function (modelpack) {
-  const { el, say, attribute, badge, digest, fact, timeChart, checkCard, lineageCard, words } = modelpack;
+  const { el, say, attribute, access, badge, digest, fact, timeChart, checkCard, lineageCard, words } = modelpack;
   const { known, clock, count, duration, moment, image } = words;
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -112,32 +112,37 @@
   }
 
   // A held rollout waits for a person, who says a name and decides; one under way can be rejected. Where the gate wants
-  // a token it says so: then it is asked for, and kept nowhere.
+  // a token it says so, and the token says who decides.
   function decision(root) {
     const field = (name, attributes) => el("label", {}, capital(name), el("input", { name, ...attributes }));
     const by = field("your name", { name: "by", required: "", maxlength: 128, autocomplete: "name" });
     const note = field("why", { name: "note", maxlength: 1024, autocomplete: "off" });
-    const token = field("token", { name: "token", type: "password", autocomplete: "off" });
+    const token = access.field();
     const buttons = { approve: el("button", { type: "button", "data-kind": "good" }, "Approve"), reject: el("button", { type: "button", "data-kind": "bad" }, "Reject") };
-    const said = el("span", { role: "status" }), form = el("form", {}, by, note, token, buttons.approve, buttons.reject, said);
+    const said = el("span", { role: "status" }), form = el("form", {}, by, note, token.node, buttons.approve, buttons.reject, said);
     const title = el("summary"), node = el("details", { class: "decision", hidden: "" }, title, form), value = (label) => label.lastElementChild.value.trim();
     let id = "", asked = false;
-    token.hidden = true;
+    const wants = (wanted) => { token.node.hidden = !wanted; by.hidden = wanted || access.held(); };
+    wants(false);
     async function decide(word) {
-      if (!value(by)) return by.lastElementChild.focus();
+      if (!by.hidden && !value(by)) return by.lastElementChild.focus();
+      if (!token.node.hidden) {
+        const problem = token.take();
+        if (problem) { say(said, problem); return token.input.focus(); }
+      }
       say(said, "…");
+      const refused = access.held();
       try {
-        const authorization = value(token) ? { authorization: `Bearer ${value(token)}` } : {};
-        const answer = await fetch(`${root}api/v1/rollouts/${encodeURIComponent(id)}/approval`, {
-          method: "POST", headers: { "content-type": "application/json", ...authorization },
-          body: JSON.stringify({ decision: word, by: value(by), note: value(note) }),
+        const answer = await access.ask(`${root}api/v1/rollouts/${encodeURIComponent(id)}/approval`, {
+          method: "POST", headers: { "content-type": "application/json" },
+          body: JSON.stringify({ decision: word, note: value(note), ...(by.hidden ? {} : { by: value(by) }) }),
         });
-        say(said, answer.ok ? "" : (await answer.text()).trim());
+        if (answer.status === 422) access.forget(); // it says nobody's name: there are no tokens any more
+        wants(answer.status === 401);
+        if (answer.status === 401) token.input.focus();
+        const problem = answer.status !== 401 ? (await answer.text()).trim() : refused ? "The gate does not know this token" : "Who decides has to say a token";
+        say(said, answer.ok ? "" : problem);
         if (answer.ok) node.hidden = true;
-        if (answer.status === 401 && token.hidden) {
-          token.hidden = false;
-          token.lastElementChild.focus();
-        }
       } catch {
         say(said, "The gate does not answer");
       }
@@ -151,6 +156,7 @@
         id = rollout.id;
         node.hidden = rollout.state !== "active" || rollout.verdict === "reject" || known(rollout.ended);
         buttons.approve.hidden = !held;
+        if (token.node.hidden && access.held()) by.hidden = true;
         say(title, held ? "This rollout waits for a person: approve or reject it" : "Reject this rollout");
         if (held !== asked) node.open = asked = held; // a person may close it after that
       },
@@ -170,11 +176,18 @@
     const asked = links === null ? null : decision(links);
     const bar = trafficBar(), chips = el("ul", { class: "chips", "aria-label": "checks" }), list = el("dl", { class: "facts" });
     const facts = Object.fromEntries(["Phase", "State", "Verdict", "Time", "Canary digest", "Primary digest", "Horizon", "Commit", "Rollout"].map((title) => [title, fact(list, title)]));
-    const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report"), data = el("a", {}, "its data as JSON");
+    const digests = [digest(), digest()], note = el("p", { class: "note" }), report = el("a", {}, "Save as a report"), data = el("a", {}, "its data as JSON"), unsaved = el("span", { role: "status" });
+    for (const link of [report, data]) {
+      link.addEventListener("click", async (event) => {
+        if (!access.held()) return; // then the link does by itself
+        event.preventDefault();
+        say(unsaved, await access.save(link.href, link.download));
+      });
+    }
     facts["Canary digest"].append(digests[0].node);
     facts["Primary digest"].append(digests[1].node);
     const hero = el("section", { class: "card hero" }, el("div", { class: "title" }, el("div", {}, place, name), line.node),
-      el("div", { class: "verdict" }, el("div", { role: "status" }, mark.node), el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report, ", ", data) : null);
+      el("div", { class: "verdict" }, el("div", { role: "status" }, mark.node), el("div", { class: "why" }, waiting, reason)), asked && asked.node, bar.node, chips, note, list, links ? el("p", { class: "more" }, report, ", ", data, " ", unsaved) : null);
     const plot = el("div", { class: "plot" }), story = el("ol", { class: "story" }), chart = timeChart(plot);
     const cards = el("div", { class: "checks" }), origin = lineageCard(), events = log(), promise = el("p", { class: "promise" }), basis = saved ? modelpack.basisCard(saved) : null;
     main.replaceChildren(hero, el("section", { class: "card" }, el("h2", {}, "Canary traffic"), plot, story), el("h2", { class: "apart" }, "Checks"), promise, cards, origin.node, events.node, ...(basis ? [basis] : []));

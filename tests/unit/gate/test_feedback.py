@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -127,11 +128,19 @@ def test_a_rollouts_predictions_have_the_role_of_their_version(feedback: Feedbac
     clock.now += 30
     feedback.add_predictions("mpg", [Prediction("a", "v2", 2.0, "eu")])  # the same request, mirrored
     feedback.add_labels("mpg", {"a": 1.5})
-    told = feedback.told("mpg", {"v1": "primary", "v2": "canary"}, since=1050.0, horizon=100.0)
-    assert told == (
+    roles = {"v1": "primary", "v2": "canary"}
+    told = (
         Told("a", "primary", 1.0, t=0.5, truth=1.5, segment="eu"),
         Told("a", "canary", 2.0, t=0.8, truth=1.5, segment="eu"),
     )
+    assert feedback.told("mpg", roles, since=1050.0, horizon=100.0, until=clock.now) == told
+    clock.now += 10
+    feedback.add_predictions("mpg", [Prediction("c", "v2", 3.0)])
+    feedback.add_labels("mpg", {"a": 1.5, "c": 3.0})
+    assert feedback.told("mpg", roles, since=1050.0, horizon=100.0, until=clock.now - 1) == told
+    feedback.add_labels("mpg", {"a": 1.6})  # what it was is not known any more
+    unlabelled = tuple(replace(each, truth=None) for each in told)
+    assert feedback.told("mpg", roles, since=1050.0, horizon=100.0, until=clock.now - 1) == unlabelled
 
 
 def test_an_episode_lasts_until_the_value_is_back_within_its_limit(feedback: Feedback, clock: Clock) -> None:
