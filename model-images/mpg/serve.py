@@ -4,7 +4,8 @@ Reads `$MODEL_DIR/model.json` once, when it starts (in a Pod: after the init con
 `$HOST:$PORT`. A request that is wrong is answered with 400 and a sentence; a model that cannot answer, with 500.
 Each prediction has an id: the request's (`x-request-id`, which a mirrored request has too), `ID-2` for a second car.
 Where `$MODEL_FEEDBACK` is the gate's address, predictions are told to it with the car's origin, and what later turns
-out to be true can be posted here: `{"labels": [{"id": …, "truth": …}]}` to `/v1/models/mpg:feedback`.
+out to be true can be posted here: `{"labels": [{"id": …, "truth": …}]}` to `/v1/models/mpg:feedback`. To the gate the
+model is `$MODEL_NAME`, mpg if that is not set.
 The standard library's HTTP server is enough here: it starts at once, and keeps up with far more than a canary needs.
 """
 
@@ -99,8 +100,9 @@ def version_of(folder: Path) -> str:
 class Feedback:
     """Tells the gate what was predicted, in batches and beside the requests: one that is away costs them nothing."""
 
-    def __init__(self, gate: str, version: str) -> None:
+    def __init__(self, gate: str, version: str, model: str = NAME) -> None:
         self.gate = gate.rstrip("/")
+        self.model = model
         self.version = version
         self.waiting: queue.Queue[dict[str, Any]] = queue.Queue(WAITING)
         # no proxy: the gate is a neighbour
@@ -134,7 +136,7 @@ class Feedback:
         """Post predictions or labels; gives the gate's status, raises OSError without an answer."""
         body = json.dumps({kind: found}).encode()
         request = urllib.request.Request(
-            f"{self.gate}/api/v1/models/{NAME}/{kind}", body, {"Content-Type": "application/json"}
+            f"{self.gate}/api/v1/models/{self.model}/{kind}", body, {"Content-Type": "application/json"}
         )
         try:
             with self.opener.open(request, timeout=3) as answer:
@@ -307,7 +309,8 @@ def main() -> None:
     started = time.monotonic()
     try:
         model = load(folder)
-        server = Server((host, port), model, Feedback(os.environ.get("MODEL_FEEDBACK", ""), version_of(folder)))
+        names = os.environ.get("MODEL_FEEDBACK", ""), version_of(folder), os.environ.get("MODEL_NAME", NAME)
+        server = Server((host, port), model, Feedback(*names))
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"cannot serve {folder} on {host}:{port}: {error!r}")
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -75,7 +75,7 @@ class Judging:
             self._store.add_evidence(rollout, {name: (found[name], each) for name, each in windows.items()}, now)
         given = [(check.name, found[check.name].verdict, found[check.name].reason) for check in config.checks]
         under_traffic = rollout.under_traffic(now)
-        verdict = combine(rollout.decision, given, under_traffic=under_traffic, horizon=rollout.horizon)
+        verdict = combine(rollout.decision, given, ready=ready, under_traffic=under_traffic, horizon=rollout.horizon)
         judged = replace(rollout, decision=verdict)
         if judged != rollout:
             self._store.save([judged], now)

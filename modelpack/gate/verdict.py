@@ -39,12 +39,13 @@ class Decision:
 
 
 def combine(
-    before: Decision, checks: Sequence[tuple[str, str, str]], *, under_traffic: float, horizon: float
+    before: Decision, checks: Sequence[tuple[str, str, str]], *, ready: bool, under_traffic: float, horizon: float
 ) -> Decision:
-    """The rollout's verdict from `(name, verdict, reason)` of its checks.
+    """The rollout's verdict from `(name, verdict, reason)` of its checks; `ready` says that at most a person's word is
+    missing, as every other check accepts.
 
     A rejection latches. After `horizon` seconds under traffic, and a little more, without a decision the hold is final:
-    later evidence may still reject, but no longer accept.
+    later evidence may still reject, but no longer accept. A person who is asked has as long as it takes.
     """
     if before.verdict == REJECT:
         return before
@@ -53,8 +54,7 @@ def combine(
         return Decision(REJECT, _sentence(of[REJECT]))
     if before.final:
         return before
-    accepted = len(of[ACCEPT]) == len(checks)
-    if not accepted and under_traffic >= GRACE * horizon:
+    if not ready and under_traffic >= GRACE * horizon:
         waiting = of[HOLD] + of[PENDING] + of[UNDECIDED]
         return Decision(
             HOLD, f"the horizon of {horizon:g} s is over without a decision: {_sentence(waiting)}", final=True
@@ -62,7 +62,7 @@ def combine(
     for verdict in (HOLD, PENDING):
         if of[verdict]:
             return Decision(verdict, _sentence(of[verdict]))
-    if accepted:
+    if len(of[ACCEPT]) == len(checks):
         return Decision(ACCEPT, _sentence(of[ACCEPT]))
     return Decision(UNDECIDED, _sentence(of[UNDECIDED]))
 

@@ -77,6 +77,7 @@ class Rehearsal:
         self._started = time.monotonic()
         self._moments: list[Moment] = []
         self._reason = ""  # why the last webhook refused
+        self._asked = False  # a person was told how to approve
         self._primary: Server | None = None
         self._canary: Server | None = None
         self._successor: Server | None = None  # replaces the primary once it is ready
@@ -159,8 +160,10 @@ class Rehearsal:
             if self.status.phase.settled and not before.settled:
                 return Result.PROMOTED if self.status.phase is Phase.SUCCEEDED else Result.ROLLED_BACK
             judged = self._judged() or {}
-            if judged.get("final") and judged.get("verdict") == "hold":
-                return Result.HELD
+            if judged.get("verdict") == "hold":
+                if judged.get("final"):
+                    return Result.HELD
+                self._say_who_decides(str(judged.get("id")))
             due = max(due + interval, time.monotonic())
             while time.monotonic() < due:
                 if time.monotonic() - self._started > self._settings.timeout:
@@ -267,6 +270,19 @@ class Rehearsal:
             with suppress(RemoteError):
                 return self.gate.rollout(self._plan.canary.namespace, self._plan.canary.name, self.status.checksum)
         return None
+
+    def _say_who_decides(self, rollout: str) -> None:
+        """Once: how to give the approval that a check waits for, and until when."""
+        if self.gate is None or self._asked:
+            return
+        with suppress(RemoteError):
+            for check in self.gate.details(rollout).get("checks", ()):
+                if (check.get("type"), check.get("verdict")) == ("approval", "hold"):
+                    self._asked = True
+                    left = self._settings.timeout - (time.monotonic() - self._started)
+                    how = f"modelpack gate approve {rollout} --gate {self.gate.address} --by NAME"
+                    self._note(f"Waits {max(0.0, left):.0f} s for an approval ({check['name']}): {how}")
+                    return
 
     def _primary_image(self) -> str:
         server = self._successor or self._primary

@@ -81,7 +81,7 @@ def _analysis(seen: Observed, gate: Judgement | None, seconds: float | None, gat
         return Step(f"{when}: {ahead or 'promotion'}", seconds)
     if gate.verdict == "undecided" and ahead:
         return Step(f"{when}: {ahead}", seconds)
-    if gate.final:
+    if gate.final or any(each.type == "approval" and each.verdict == "hold" for each in gate.checks):
         return Step(f"waits for a person: {gate.reason}", waits_for="person")
     return Step(f"waits for the gate: {gate.reason}", waits_for="gate")
 

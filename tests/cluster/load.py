@@ -1,4 +1,4 @@
-"""Requests through the cluster's Envoy, each answer traced to the model version that gave it."""
+"""Requests through the cluster's Envoy: each answer is traced to the model version that gave it, and its truth told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,11 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 EXAMPLE = Path(__file__).parents[2] / "model-images" / "mpg"
 PATH = "/v1/models/mpg:predict"
+FEEDBACK = "/v1/models/mpg:feedback"
 CONNECTIONS = 4
 TIMEOUT = 10.0  # seconds for one request
 ERROR, LOST, UNKNOWN = "error", "lost", "unknown"
@@ -25,9 +29,10 @@ ERROR, LOST, UNKNOWN = "error", "lost", "unknown"
 
 @dataclass(frozen=True)
 class Question:
-    """A request body, and the prediction by which each version gives itself away; None where it fails."""
+    """A request body, what is true, and the prediction by which each version gives itself away; None where it fails."""
 
     body: bytes
+    truth: float
     answers: Mapping[str, float | None]
 
     def who(self, predicted: float) -> str:
@@ -40,9 +45,9 @@ def questions(artifacts: Path, versions: Sequence[str]) -> tuple[Question, ...]:
     models = {version: _server()["load"](artifacts / version) for version in versions}
     found = []
     for line in (EXAMPLE / "traffic.jsonl").read_text().splitlines():
-        body = json.loads(line)["body"]
+        body, truth = (json.loads(line)[key] for key in ("body", "expected"))
         answers = {version: _predict(model, body["instances"][0]) for version, model in models.items()}
-        found.append(Question(json.dumps(body).encode(), answers))
+        found.append(Question(json.dumps(body).encode(), truth, answers))
     return tuple(found)
 
 
@@ -63,20 +68,24 @@ def _predict(model: Any, car: dict[str, Any]) -> float | None:
 class Load:
     """Sends questions at `rate` a second to `host` by way of `ingress` while used as a context.
 
-    `seen` counts, by `(unix second, who)`, the version that answered, or `error`, `lost`, `unknown`.
+    `seen` counts, by `(unix second, who)`, the version that answered, or `error`, `lost`, `unknown`. With `tells` the
+    server is posted what was true, every second.
     """
 
     ingress: str
     host: str
     questions: Sequence[Question]
     rate: float
+    tells: bool = False
     seen: Counter[tuple[int, str]] = field(default_factory=Counter)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _truths: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> Load:
         self._threads = [threading.Thread(target=self._send, args=(each,), daemon=True) for each in range(CONNECTIONS)]
+        self._threads += [threading.Thread(target=self._tell, daemon=True)] if self.tells else []
         for thread in self._threads:
             thread.start()
         return self
@@ -121,4 +130,16 @@ class Load:
             return LOST
         if answer.status != 200:
             return ERROR
-        return question.who(json.loads(body)["predictions"][0])
+        found = json.loads(body)
+        if self.tells:
+            with self._lock:
+                self._truths.append({"id": found["ids"][0], "truth": question.truth})
+        return question.who(found["predictions"][0])
+
+    def _tell(self) -> None:
+        while not self._stopping.wait(1):
+            with self._lock:
+                batch, self._truths = self._truths, []
+            with suppress(requests.RequestException):  # what is lost stays unknown
+                told = {"json": {"labels": batch}, "headers": {"Host": self.host}}
+                requests.post(f"{self.ingress}{FEEDBACK}", **told, timeout=TIMEOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -20,27 +21,83 @@ ROLLOUT = 240.0  # seconds that a rollout may take on a busy machine
 
 
 def promoted(world: World) -> None:
+    """Every check accepts; no drift is what the horizon's end says."""
     scene = Scene(world, "promoted")
-    scene.serve()
+    scene.serve(lambda checkout: with_every_check(scene, checkout, "90s"), "v9")
     wanted = scene.build("v2")
-    with scene.load(RATE) as load:
+    with scene.load(RATE, tells=True) as load:
         started = time.time()
         assert scene.bump("v2").code == 0
         wait("the last weight", lambda: scene.history[-1].weight == 50, ROLLOUT)
         wait("a value in every panel", scene.every_panel_shows, 60)
         scene.wait_for("Succeeded", ROLLOUT, started)
     assert {who: load.answered(who) for who in (ERROR, LOST, UNKNOWN)} == {ERROR: 0, LOST: 0, UNKNOWN: 0}
-    assert min(load.answered("v1"), load.answered("v2")) > 0
+    assert min(load.answered("v9"), load.answered("v2")) > 0
     assert [each.weight for each in scene.history if each.at > started and each.phase == "Progressing"][-1] == 50
     assert scene.serving() == wanted
     _gate_has_heard(scene)
     assert (scene.named(), scene.rollouts()[0]["state"]) == ("v2", "promoted")
+    verdicts = {each["name"]: each["verdict"] for each in scene.rollouts()[0]["checks"]}
+    assert verdicts == dict.fromkeys(("golden", "errors", "latency", "promise", "predictions", "quality"), "accept")
+
+
+FAULTS = (  # a version, whether true values are told, the check that is to catch it
+    ("v8", False, "latency"),
+    ("v6", False, "predictions"),
+    ("v7", True, "quality"),
+)
+
+
+def faults(world: World) -> None:
+    """What neither the golden set nor an error tells; v2 serves throughout."""
+    scene = Scene(world, "faults")
+    for version, _, _ in FAULTS:
+        scene.build(version)
+    scene.serve(lambda checkout: with_every_check(scene, checkout, "10m", "[50]"), "v2")
+    for version, tells, check in FAULTS:
+        with scene.load(RATE, tells):
+            started = time.time()
+            assert scene.bump(version).code == 0
+            scene.wait_for("Failed", ROLLOUT, started)
+        assert _rejecting(scene, version) == [check]
+
+
+def with_every_check(scene: Scene, checkout: Path, horizon: str, weights: str = "[10, 25, 50]") -> None:
+    """Have the server tell the gate what it predicts, as manifests/client does, and the gate look at that as well."""
+    client = yaml.safe_load((ROOT / "manifests" / "client" / "kustomization.yaml").read_text())
+    (patch,) = yaml.safe_load(client["patches"][0]["patch"])
+    path, port = checkout / "manifests" / scene.name / "deployment.yaml", '- {name: PORT, value: "8080"}\n'
+    added = (patch["value"], {"name": "MODEL_NAME", "value": scene.name})
+    more = port + "".join(f"        - {json.dumps(each)}\n" for each in added)
+    path.write_text(path.read_text().replace(port, more))
+    canary = checkout / "flagger" / scene.name / "canary.yaml"
+    canary.write_text(canary.read_text().replace("[10, 25, 50]", weights))
+    gate = checkout / "model-images" / scene.name / "gate.yaml"
+    gate.write_text(gate.read_text().replace("horizon: 10m", f"horizon: {horizon}") + _TOLD)
+
+
+_TOLD = """\
+- {name: predictions, type: drift, predictions: true, limit: 0.1, min_sample: 200}
+- name: quality
+  type: labels
+  metric: mae
+  margin: 0.3
+  unit: mpg
+  min_sample: 100
+  segments: {label: origin, values: [europe, japan, usa], margin: 1.0, min_sample: 20}
+"""
+
+
+def _rejecting(scene: Scene, version: str) -> list[str]:
+    (rollout,) = (each for each in scene.rollouts() if f":{version}@" in each["image"])
+    return [each["name"] for each in rollout["checks"] if each["verdict"] == "reject"]
 
 
 def wrong_units(world: World) -> None:
     scene = Scene(world, "units")
     scene.serve()
     scene.build("v3")
+    scene.build("v5")
     with scene.load(RATE) as load:
         started = time.time()
         assert scene.bump("v3").code == 0
@@ -49,11 +106,17 @@ def wrong_units(world: World) -> None:
     assert load.answered("v3") == 0
     assert max(each.weight for each in scene.history if each.at > started) == 0
     assert [each["version"] for each in scene.rejected()] == ["v3"]
+    assert _rejecting(scene, "v3") == ["golden"]
     refused = scene.bump("v3")
     assert (refused.code, "rejected" in refused.err) == (4, True)
     scene.build("v3", "--base", "none")  # the same model in another image
     refused = scene.bump("v3")
     assert (refused.code, "rejected" in refused.err) == (4, True)
+    started = time.time()
+    assert scene.bump("v5").code == 0
+    scene.wait_for("Failed", ROLLOUT, started)
+    assert _rejecting(scene, "v5") == ["golden"]
+    assert "segment europe" in scene.rollouts()[0]["reason"]
 
 
 def lost_cars(world: World) -> None:
@@ -283,6 +346,7 @@ def _strategy(world: World, variant: str) -> None:
 
 
 SIDE_BY_SIDE: tuple[Callable[[World], None], ...] = (  # those that take longest first
+    faults,
     quiet,
     newer,
     restarted,

@@ -132,8 +132,8 @@ class Scene:
         answer.raise_for_status()
         return question.who(answer.json()["predictions"][0])
 
-    def load(self, rate: float) -> Load:
-        return Load(self.world.environment.ingress, f"{self.name}.example.com", self.world.questions, rate)
+    def load(self, rate: float, tells: bool = False) -> Load:
+        return Load(self.world.environment.ingress, f"{self.name}.example.com", self.world.questions, rate, tells)
 
     # -- what can be seen
 

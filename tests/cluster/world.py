@@ -20,7 +20,7 @@ from tests.cluster.load import Question, questions
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "default"
-VERSIONS = ("v1", "v2", "v3", "v4")
+VERSIONS = ("v1", "v2", "v3", "v4", "v9")
 GIT = {
     "GIT_AUTHOR_NAME": "Scenario",
     "GIT_AUTHOR_EMAIL": "scenario@example.com",

@@ -24,6 +24,7 @@ class ScriptedGate:
     url: str = ""
     final: bool = False
     wrong: str = ""
+    checks: tuple[dict[str, str], ...] = ()
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def asked(self, *without: str) -> list[str]:
@@ -32,7 +33,8 @@ class ScriptedGate:
     def rollout(self) -> dict[str, Any]:
         body = self.calls[-1][1] if self.calls else {}
         names = {key: body.get(key, "") for key in ("namespace", "name", "checksum", "phase")}
-        return {"id": "r1", **names, "final": self.final, "verdict": "hold", "reason": "scripted", "state": "active"}
+        said = {"final": self.final, "verdict": "hold", "reason": "scripted", "state": "active"}
+        return {"id": "r1", **names, **said, "checks": self.checks}
 
 
 @contextmanager
@@ -45,9 +47,11 @@ def scripted_gate(answer: Answer = lambda hook, body: hook != "rollback") -> Ite
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path.startswith("/api/"):  # labels
+                return self._say(200, b"{}")
             hook = self.path.rpartition("/")[2]
             gate.calls.append((hook, body))
-            self._say(*((200, b"ok") if gate.answer(hook, body) else (403, b"not yet")))
+            return self._say(*((200, b"ok") if gate.answer(hook, body) else (403, b"not yet")))
 
         def do_GET(self) -> None:
             if self.path.endswith("report.html"):

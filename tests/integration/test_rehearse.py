@@ -152,6 +152,16 @@ def test_the_timeout_ends_a_wait(cluster: Cluster) -> None:
     assert (outcome.result, outcome.status.phase) == (Result.TIMED_OUT, Phase.PROGRESSING)
 
 
+def test_whoever_has_to_approve_is_told_how_once_and_has_until_the_timeout(cluster: Cluster) -> None:
+    with scripted_gate(lambda hook, body: hook in ("confirm-rollout", "pre-rollout")) as gate:
+        gate.checks = ({"name": "owner", "type": "approval", "verdict": "hold"},)
+        outcome = cluster.run("v2", gate, timeout=3)
+    assert (outcome.result, outcome.result.exit_code) == (Result.TIMED_OUT, 8)
+    (said,) = (each.message for each in outcome.moments if "approv" in each.message)
+    how = f"modelpack gate approve r1 --gate {gate.url} --by NAME"
+    assert re.fullmatch(rf"Waits [123] s for an approval \(owner\): {how}", said)
+
+
 def test_a_gate_that_is_down_neither_promotes_nor_rolls_back(cluster: Cluster) -> None:
     with scripted_gate() as gate:
         pass

@@ -15,7 +15,7 @@ from modelpack.gate.engine import JUDGED, Gate
 from modelpack.gate.measurements import Measurements
 from modelpack.gate.rehearsal import Rehearsal
 from modelpack.gate.retention import forget
-from modelpack.gate.rollouts import Call
+from modelpack.gate.rollouts import Approval, Call
 from modelpack.gate.store import Store
 from modelpack.gate.target import Target
 from tests.fakes.counted import counted
@@ -105,6 +105,24 @@ def test_an_undecided_rollout_is_held_for_good_after_the_horizon(scene: Scene) -
     for _ in range(4):  # a slice has to be full before it counts
         scene.look(0, 400, bad=400)
     assert scene.ask("rollback") == 200
+
+
+def test_who_is_asked_may_answer_after_the_horizon(scene: Scene) -> None:
+    gate = scene.folder.root / "models/mpg/gate.yaml"
+    gate.write_text(f"{GATE}- {{name: owner, type: approval}}\n")
+    scene.ready()
+    scene.folder.write(weight=50)
+    for _ in range(12):
+        scene.look(400, 400)
+    assert "every other check accepts" in scene.store.open()[0].decision.reason
+    scene.now += 640  # ten times the horizon of 10 m at speed 10
+    scene.look(400, 400)
+    (rollout,) = scene.store.open()
+    assert (rollout.decision.verdict, rollout.decision.final, scene.ask("confirm-promotion")) == ("hold", False, 403)
+    scene.gate.approve(rollout.id, Approval(True, "ada"))
+    scene.look(400, 400)
+    assert scene.ask("confirm-promotion") == 200
+    assert "ada approved this rollout" in scene.reason
 
 
 def test_a_lost_post_rollout_call_does_not_keep_a_rollout_open(scene: Scene) -> None:

@@ -175,7 +175,7 @@ def test_a_person_ends_a_hold_for_good(final: bool) -> None:
     decided = approve(held, Approval(True, "ada", "seen it in staging"))
     assert decided.decision == Decision("accept", "approved by ada: seen it in staging", final=True)
     for checks, verdict in (([("errors", "hold", "no data")], ACCEPT), ([("errors", "reject", "bad")], REJECT)):
-        assert combine(decided.decision, checks, under_traffic=999, horizon=60).verdict == verdict
+        assert combine(decided.decision, checks, ready=False, under_traffic=999, horizon=60).verdict == verdict
     assert approve(held, Approval(False, "ada")).decision == Decision("reject", "rejected by ada")
 
 

@@ -17,6 +17,8 @@ ACCEPT = {"verdict": "accept"}
 REJECT = {"verdict": "reject"}
 HOLD = {"verdict": "hold", "reason": "errors: no request has reached the canary for 40 s"}
 FINAL = {"verdict": "hold", "reason": "the horizon of 600 s is over", "final": True}
+OWNER = {"name": "owner", "type": "approval", "verdict": "hold", "reason": "a person has to approve the promotion"}
+ASKED = {"verdict": "hold", "reason": "owner: a person has to approve the promotion", "checks": [OWNER]}
 PENDING = {"verdict": "pending", "reason": "golden: 40 examples are being asked"}
 TOP = {"weight": 50}
 STOPPED = {"phase": "WaitingPromotion", "weight": 0}
@@ -39,6 +41,7 @@ ITERATING = {"weight": 0, "steps": (), "analysis_iterations": 5, "iterations": 2
         (STOPPED, {"verdict": "accept", "final": True}, "in about 7 s: promotion", ""),
         ({}, HOLD, "waits for the gate: errors: no request has reached the canary for 40 s", "gate"),
         (STOPPED, FINAL, "waits for a person: the horizon of 600 s is over", "person"),
+        (TOP, ASKED, "waits for a person: owner: a person has to approve the promotion", "person"),
         ({}, REJECT, "in about 7 s: back to the primary", ""),
         (STOPPED, REJECT, "in about 7 s: back to the primary", ""),
         ({}, {"state": "withdrawn"}, "in about 7 s: back to the primary", ""),
