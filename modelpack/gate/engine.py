@@ -121,7 +121,7 @@ class Gate:
 
     def canaries(self) -> dict[tuple[str, str], str]:
         """The models of all Canaries that ever called, by namespace and name."""
-        return dict(self._canaries)
+        return self._store.canaries()
 
     def metrics(self, namespace: str, name: str) -> MetricSource:
         """Where a Canary's counters are; raises ModelpackError."""

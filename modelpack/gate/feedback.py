@@ -217,10 +217,12 @@ class Feedback:
             return bool(connection.execute(mine).rowcount)
 
     def unclaim(self, episode: Episode) -> None:
-        """Nobody could be told: the next look tries again. An end that nobody heard of is forgotten."""
-        if episode.ended is None:
-            with self._store.transaction() as connection:
+        """Nobody could be told: the next round tries again, unless the signal calls anew meanwhile."""
+        with self._store.locked("stale", episode.model), self._store.writing() as connection:
+            if episode.ended is None:
                 connection.execute(_episodes.update().where(_at(episode)).values(told=""))
+            elif connection.execute(_episodes.select().where(_place(episode))).first() is None:
+                connection.execute(_episodes.insert().values({**vars(episode), "version": "", "told": "yes"}))
 
     def put_lineage(self, digest: str, document: Any) -> None:
         """Keep what is known of an image's origin; a later document replaces an earlier one."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from modelpack.errors import InputError, RemoteError
 from modelpack.gate.samples import Point, Series
@@ -77,12 +78,13 @@ class Prometheus:
             with self._session.get(
                 f"{self.url}/api/v1/query", params=query, timeout=min(TIMEOUT, left), stream=True
             ) as answer:
-                for chunk in answer.iter_content(1 << 16):
+                # iter_content waits until a chunk is full, however slowly its bytes come
+                while chunk := answer.raw.read1(1 << 16, decode_content=True):
                     self._left()
                     body += chunk
                     if len(body) > MAX_BYTES:
                         raise RemoteError(self._place, f"answered more than {MAX_BYTES} bytes")
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise RemoteError(self._place, f"cannot be read ({type(error).__name__})") from error
         if answer.status_code != 200 and not body.lstrip().startswith(b"{"):  # refusals come in JSON too
             raise RemoteError(self._place, f"answered {answer.status_code}")

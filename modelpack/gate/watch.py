@@ -1,6 +1,7 @@
 """Keeps watching what serves, after the promotion: judges each model's signals again and again, and tells of them.
 
-A thread of its own looks at every model that a Canary ever called for, so that a drift is found though nobody asks.
+A thread of its own looks at every model that a Canary ever called for, so that a drift is found though nobody asks. Of
+several gates on one database it is the one with the lease that does.
 Whoever runs the gate says where to tell: an address that a gate.yaml could name would be anybody's to choose.
 """
 
@@ -36,6 +37,9 @@ class Gate(Protocol):
 
     feedback: Feedback
 
+    @property
+    def leading(self) -> bool: ...
+
     def read_config(self, namespace: str, model: str) -> tuple[Mapping[str, bytes], GateConfig]: ...
 
     def canaries(self) -> Mapping[tuple[str, str], str]: ...
@@ -68,16 +72,13 @@ class Watch:
         specs = self._gate.read_config(namespace, model)[1].signals
         told = [each for each in specs if not isinstance(each, Share | Level)]
         asked = [each for each in specs if isinstance(each, Share | Level)]
-        name = next(
-            (name for (place, name), of in self._gate.canaries().items() if (place, of) == (namespace, model)), model
-        )
-        measured = self._measure(namespace, name, asked) if asked else []
+        measured = self._measure(namespace, self._served().get((namespace, model), model), asked) if asked else []
         return self._gate.feedback.signals(model, told, measured, namespace)
 
     def round(self) -> None:
         """One look at every model, and what is new told."""
-        latest = {}
-        for (namespace, name), model in self._gate.canaries().items():
+        latest: dict[tuple[str, str, str], Found] = {}
+        for (namespace, model), name in self._served().items() if self._gate.leading else ():
             if self._stopped.is_set():
                 return
             try:
@@ -85,26 +86,29 @@ class Watch:
                 if self._tell:
                     self._spread(self._gate.feedback.untold(model, namespace), self._tell)
             except ModelpackError as error:
-                _log.debug("%s/%s: %s", namespace, model, error)
+                unread = Signal("gate.yaml", "file", False, str(error), unreadable=True)
+                latest[namespace, name, model] = [{**vars(unread), "status": unread.status}]
         self.latest = latest
 
     def _measure(self, namespace: str, name: str, asked: Iterable[Share | Level]) -> list[Signal]:
-        """What Prometheus says. One that does not answer is asked nothing more: each question would wait as long."""
-        values, dead, found = {"namespace": namespace, "name": name, "role": "primary"}, "", []
-        source: MetricSource | None = None
+        """What Prometheus says: all of one time, for which it has a few seconds together."""
+        values, at = {"namespace": namespace, "name": name, "role": "primary"}, self._gate.now()
+        try:
+            source = self._gate.metrics(namespace, name)
+        except ModelpackError as error:
+            return [_unread(each, error) for each in asked]
+        found = []
         for each in asked:
-            kind = each.kind if isinstance(each, Share) else "level"
             try:
-                if dead:
-                    raise InputError(name, dead)
-                source = source or self._gate.metrics(namespace, name)
-                now, at = source, self._gate.now()
-                found.append(each.judge(lambda text: now.query(text, at), values))  # noqa: B023  # called here
+                found.append(each.judge(lambda text: source.query(text, at), values))
             except ModelpackError as error:
-                if not isinstance(error, InputError):
-                    dead = str(error)
-                found.append(Signal(each.name, kind, False, dead or str(error), unreadable=True))
+                found.append(_unread(each, error))
         return found
+
+    def _served(self) -> Mapping[tuple[str, str], str]:
+        """By namespace and model the Canary whose counters are read: the first by name, where several serve it."""
+        canaries = sorted(self._gate.canaries().items(), reverse=True)
+        return {(namespace, model): name for (namespace, name), model in canaries}
 
     def _spread(self, news: Iterable[Episode], tell: Tell) -> None:
         for each in news:
@@ -118,11 +122,18 @@ class Watch:
                 return
 
     def _rounds(self) -> None:
-        while not self._stopped.wait(EVERY):
+        while True:
             try:
                 self.round()
             except Exception:
                 _log.exception("the watch goes on after a bug")
+            if self._stopped.wait(EVERY):
+                return
+
+
+def _unread(spec: Share | Level, error: ModelpackError) -> Signal:
+    kind = spec.kind if isinstance(spec, Share) else "level"
+    return Signal(spec.name, kind, False, str(error), unreadable=True)
 
 
 def worst(found: Found) -> str:

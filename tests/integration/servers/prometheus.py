@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -49,15 +51,30 @@ def exporter() -> Iterator[Exporter]:
         yield found
 
 
+def job(name: str, targets: Sequence[str], **labels: str) -> dict[str, Any]:
+    """A scrape config of these addresses; like the shipped one it leaves labels as they come."""
+    hosts = [each.removeprefix("http://") for each in targets]
+    return {"job_name": name, "honor_labels": True, "static_configs": [{"targets": hosts, "labels": labels}]}
+
+
 @contextmanager
 def prometheus(folder: Path, targets: Sequence[str], *, every: str = "1s") -> Iterator[str]:
     """Scrape these addresses as job `envoy`; yields the server's own address."""
+    with server(folder, [job("envoy", targets)], every=every) as (url, _):
+        yield url
+
+
+@contextmanager
+def server(
+    folder: Path, jobs: Sequence[dict[str, Any]], rules: Sequence[Path] = (), *, every: str = "1s"
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run these scrape configs and rule files; yields the server's address and its process."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    hosts = [each.removeprefix("http://") for each in targets]
     config = {
-        "global": {"scrape_interval": every, "scrape_timeout": every},
-        "scrape_configs": [{"job_name": "envoy", "static_configs": [{"targets": hosts}]}],
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "rule_files": [str(each) for each in rules],
+        "scrape_configs": list(jobs),
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
     argv = [
@@ -67,8 +84,8 @@ def prometheus(folder: Path, targets: Sequence[str], *, every: str = "1s") -> It
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     url = f"http://127.0.0.1:{port}"
-    with running(argv, folder / "prometheus.log", lambda _: _ready(url)):
-        yield url
+    with running(argv, folder / "prometheus.log", lambda _: _ready(url)) as process:
+        yield url, process
 
 
 def _ready(url: str) -> bool:

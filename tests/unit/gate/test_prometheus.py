@@ -60,7 +60,7 @@ def test_a_prometheus_that_is_not_there_is_an_error() -> None:
         Prometheus("http://ada:secret@127.0.0.1:9", [TOTAL.fill({"role": "canary"})]).samples(TOTAL, "canary", 0, 10)
 
 
-@pytest.mark.parametrize("silent_at", ["headers", "body"])
+@pytest.mark.parametrize("silent_at", ["headers", "body", "bytes"])
 def test_one_that_answers_a_bit_at_a_time_is_given_up(silent_at: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -73,8 +73,8 @@ def test_one_that_answers_a_bit_at_a_time_is_given_up(silent_at: str) -> None:
                 head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n"
                 connection.sendall(head[:10] if silent_at == "headers" else head)
                 while not over.wait(0.05):
-                    if silent_at == "body":
-                        connection.sendall(b" " * (1 << 16))
+                    if silent_at != "headers":
+                        connection.sendall(b" " * (1 << 16 if silent_at == "body" else 1))
 
         thread = threading.Thread(target=trickle, daemon=True)
         thread.start()

@@ -46,14 +46,18 @@ class FakeGate:
         self.feedback = Feedback(store, self.now)
         self.prometheus = Prometheus()
         self.time = 1000.0
+        self.leading = True
+        self.served = {("default", "mpg"): "mpg"}
+        self.asked_for: list[tuple[str, str]] = []
 
     def now(self) -> float:
         return self.time
 
     def canaries(self) -> Mapping[tuple[str, str], str]:
-        return {("default", "mpg"): "mpg"}
+        return self.served
 
     def metrics(self, namespace: str, name: str) -> Prometheus:
+        self.asked_for.append((namespace, name))
         return self.prometheus
 
     def read_config(self, namespace: str, model: str) -> tuple[Mapping[str, bytes], GateConfig]:
@@ -84,10 +88,40 @@ def test_what_serves_is_looked_at_though_nobody_asks(gate: FakeGate) -> None:
     }
 
 
-def test_a_prometheus_that_is_away_is_asked_once_and_is_no_good_news(gate: FakeGate) -> None:
+def test_of_several_gates_one_watches(gate: FakeGate) -> None:
+    heard: list[Episode] = []
+    gate.prometheus.numbers = {"m": 2.0}
+    watch = Watch(gate, heard.append)
+    watch.round()
+    assert watch.latest and len(heard) == 1
+    gate.leading = False
+    watch.round()
+    assert not watch.latest
+    gate.feedback.unclaim(heard[0])
+    watch.round()
+    assert len(heard) == 1
+
+
+def test_of_several_canaries_of_a_model_in_a_namespace_the_first_by_name_is_measured(gate: FakeGate) -> None:
+    gate.served = {("default", "mpg-us"): "mpg", ("default", "mpg-eu"): "mpg", ("other", "mpg-us"): "mpg"}
+    watch = Watch(gate)
+    watch.round()
+    assert set(watch.latest) == {("default", "mpg-eu", "mpg"), ("other", "mpg-us", "mpg")}
+    assert set(gate.asked_for) == {("default", "mpg-eu"), ("other", "mpg-us")}
+
+
+def test_a_gate_yaml_that_cannot_be_read_is_seen(gate: FakeGate) -> None:
+    gate.served = {("default", "other"): "other"}
+    watch = Watch(gate)
+    watch.round()
+    (found,) = watch.latest["default", "other", "other"]
+    assert (found["name"], found["status"]) == ("gate.yaml", "unknown") and "no such model" in found["reason"]
+
+
+def test_a_prometheus_that_is_away_is_no_good_news(gate: FakeGate) -> None:
     gate.prometheus.dead = True
     watch = Watch(gate)
-    assert statuses(watch) == {"memory": "unknown", "cpu": "unknown"} and gate.prometheus.asked == 1
+    assert statuses(watch) == {"memory": "unknown", "cpu": "unknown"} and len(gate.asked_for) == 1
     assert worst(watch.look("default", "mpg")) == "unknown"
     gate.prometheus.dead, gate.prometheus.numbers = False, {"m": 2.0}
     assert statuses(watch) == {"memory": "stale", "cpu": "waiting"}
@@ -116,6 +150,9 @@ def test_each_episode_is_told_once_and_again_only_if_nobody_heard(gate: FakeGate
     for _ in range(3):
         watch.round()
     gate.prometheus.numbers, gate.time = {"m": 0.5}, 1060.0
+    deaf = True
+    watch.round()
+    deaf = False
     for _ in range(3):
         watch.round()
     assert [(each.name, each.ended) for each in heard] == [("memory", None), ("memory", 1060.0)]
