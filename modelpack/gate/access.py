@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +21,22 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 class Access:
     """Tokens by name: of `folder`, which holds each in a file of its name, and of `text`, NAME=TOKEN with blanks.
 
-    Where there are none, anybody may do anything. The folder is read again for each request, so that a token that is
-    withdrawn ends at once.
+    Where there never were any, anybody may do anything. The folder is read again for each request, so that a token that
+    is withdrawn ends at once; after the last one nobody gets in.
     """
 
     folder: Path | None = None
     text: str = field(default="", repr=False)
     anyone_reads: bool = False
+    _guarded: threading.Event = field(default_factory=threading.Event, init=False, repr=False)  # there was a token
 
     def tokens(self) -> Mapping[str, bytes]:
         """Each token's hash by name. Raises InputError, NotFoundError, RemoteError; no message has a token."""
         found = {}
         for word in self.text.split():
-            name, _, token = word.partition("=")
+            name, equals, token = word.partition("=")
+            if not equals:
+                raise InputError("the gate's tokens", "one in its variable has no name", "write NAME=TOKEN")
             found[name] = _hash("its variable", name, token)
         if self.folder is not None:
             try:
@@ -43,6 +47,8 @@ class Access:
                 raise NotFoundError(self.folder, "there is no such folder of tokens") from error
             except (OSError, UnicodeDecodeError) as error:
                 raise RemoteError(self.folder, f"cannot be read ({type(error).__name__})") from error
+        if found:
+            self._guarded.set()
         return found
 
     async def reader(self, request: Request) -> None:
@@ -53,7 +59,7 @@ class Access:
     async def writer(self, request: Request) -> str:
         """A dependency of routes that change something: the name of whose token it is, "" where none is needed."""
         tokens = self.tokens()
-        if not tokens:
+        if not (tokens or self._guarded.is_set()):
             return ""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():

@@ -15,6 +15,7 @@ from modelpack.gate.store import Store
 from modelpack.gate.target import Target
 from modelpack.gate.verdict import HOLD, PENDING
 
+MOST = 16  # rollouts whose golden sets are asked at a time
 PAUSE = 5.0  # seconds before a golden set that ended in hold is asked again, at least
 Found = dict[str, tuple[Evidence, Window]]
 _log = logging.getLogger(__name__)
@@ -65,8 +66,15 @@ class Asking:
             failed = any(each.verdict == HOLD and each.estimate is None for each in seen)
             if not failed or self._clock() - self._asked.get((rollout.namespace, rollout.name), 0.0) < pause:
                 return
+        if len(self._under_way) >= MOST:
+            return  # at a later look
         self._under_way.add(rollout.id)
-        threading.Thread(target=self._ask, args=(rollout, checks, target, term), daemon=True, name="golden").start()
+        asker = threading.Thread(target=self._ask, args=(rollout, checks, target, term), daemon=True, name="golden")
+        try:
+            asker.start()
+        except RuntimeError:  # no more threads
+            self._under_way.discard(rollout.id)
+            _log.warning("the golden set of %s waits: no thread can be started", rollout.id)
 
     def _ask(self, rollout: Rollout, checks: Sequence[Golden], target: Target, term: str) -> None:
         try:

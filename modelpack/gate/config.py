@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelpack.definition import API_VERSION
 from modelpack.errors import NotFoundError
 from modelpack.fields import read
-from modelpack.gate.checks import Check, Golden, ReadsFiles, parse_check
+from modelpack.gate.checks import Approval, Check, Golden, ReadsFiles, parse_check
 from modelpack.gate.signals import Spec, read_signals
 
 FILE = "gate.yaml"
@@ -66,6 +66,8 @@ def parse(files: Mapping[str, bytes], folder: str) -> GateConfig:
             raise each.error("name", f"{check.name!r} is not a name", "use letters, digits, dash, dot and underscore")
         if any(other.name == check.name for other in checks):
             raise each.error("name", f"{check.name!r} is given twice")
+        if isinstance(check, Approval) and any(isinstance(other, Approval) for other in checks):
+            raise each.error("type", "is approval a second time", "a person is asked once for each rollout")
         checks.append(check.with_files(files, folder) if isinstance(check, ReadsFiles) else check)
     if not checks:
         raise fields.error("checks", "has no checks", "a gate without checks would accept everything")

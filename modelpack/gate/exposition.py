@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from modelpack.errors import InputError
+from modelpack.gate.checks import Check
 from modelpack.gate.config import GateConfig
 from modelpack.gate.rollouts import ACTIVE
 from modelpack.gate.store import Store
@@ -58,7 +60,7 @@ class Exposition:
             for each in VERDICTS:
                 verdict.add_metric([*labels, each], float(rollout.decision.verdict == each))
             found = evidence_of.get(rollout.id, {})
-            for check in self._config(rollout.id).checks:
+            for check in self._checks(rollout.id):
                 if (allowed := check.description()["margin"]) is not None:
                     margin.add_metric([*labels, check.name], allowed)
                 evidence = found.get(check.name)
@@ -81,6 +83,12 @@ class Exposition:
         watches.add_metric([], float(self._leads()))
         yield watches
         yield from (verdict, weight, requests, value, margin, *bounds.values(), ended)
+
+    def _checks(self, rollout_id: str) -> Sequence[Check]:
+        try:
+            return self._config(rollout_id).checks
+        except InputError:  # of another version of modelpack
+            return ()
 
 
 def _signals(watch: Watch) -> Iterator[Metric]:

@@ -1,7 +1,9 @@
 """What comes back from serving: predictions, the true values that follow them days later, alerts; and lineage.
 
 Kept in the gate's database, bounded: the newest `MOST` predictions of a model, for `KEPT` seconds at most, of
-`MOST_MODELS` models: whoever may tell predictions may make up names.
+`MOST_MODELS` models: whoever may tell predictions may make up names. What a rollout under way is judged by stays, the
+first `MOST` predictions of each of its versions and their labels: a test that began anew with others at each look would
+be asked more often than its chance of a false alarm allows.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sqlalchemy as sa
 
 from modelpack.errors import RefusedError
 from modelpack.gate.checks import Told
+from modelpack.gate.rollouts import Rollout
 from modelpack.gate.serving import Signal
 from modelpack.gate.signals import Drift, Labels, Seen, Value, judge
 from modelpack.gate.store import Store
@@ -31,6 +34,7 @@ _predictions = sa.Table(
     *(sa.Column(name, sa.String, primary_key=True) for name in ("model", "id", "version")),
     sa.Column("t", sa.Float, nullable=False, index=True),
     *(sa.Column(name, sa.String, nullable=False) for name in ("value", "segment")),
+    sa.Index("predictions_of_version", "model", "version", "t"),
 )
 _labels = sa.Table(
     "labels",
@@ -90,6 +94,7 @@ class Feedback:
         """Keep predictions; gives how many are new. The first one of an id by a version stands: a retry sends it again.
         Raises RefusedError for a model beyond `MOST_MODELS`."""
         now = self._clock()
+        judged = _judged(self._store.judged(model))
         with self._store.locked("told", model), self._store.writing() as connection:
             _admit(connection, _predictions, model, now)
             told = {(each.id, each.version): each for each in reversed(list(found))}
@@ -102,11 +107,16 @@ class Feedback:
                 for key, each in told.items()
                 if key not in known
             ]
-            if new:
-                connection.execute(_predictions.insert(), new)
-                for table in (_predictions, _labels):
-                    _prune(connection, table, model, now)
-        return len(new)
+            room = {version: MOST - _count(connection, model, version, since) for version, since in judged.items()}
+            kept = []
+            for row in new:
+                if room.setdefault(row["version"], MOST) > 0:
+                    room[row["version"]] -= 1
+                    kept.append(row)
+            if kept:
+                connection.execute(_predictions.insert(), kept)
+                _prune(connection, model, now, judged)
+        return len(kept)
 
     def told(
         self, model: str, roles: Mapping[str, str], since: float, horizon: float, until: float
@@ -143,7 +153,7 @@ class Feedback:
         One that comes again replaces what was said before; one that comes before its prediction waits for it.
         Raises RefusedError for a model beyond `MOST_MODELS`.
         """
-        now, ids = self._clock(), list(found)
+        now, ids, judged = self._clock(), list(found), _judged(self._store.judged(model))
         with self._store.locked("told", model), self._store.writing() as connection:
             _admit(connection, _labels, model, now)
             known = _known(connection, _labels, model, ids)
@@ -155,7 +165,7 @@ class Feedback:
             if new:
                 rows = [{"model": model, "id": each, "t": now, "value": json.dumps(found[each])} for each in new]
                 connection.execute(_labels.insert(), rows)
-                _prune(connection, _labels, model, now)
+                _prune(connection, model, now, judged)
             return len(new), len(set(ids) - _known(connection, _predictions, model, ids))
 
     def seen(self, model: str) -> list[Seen]:
@@ -175,8 +185,12 @@ class Feedback:
         ]
 
     def set_alert(self, model: str, name: str, reason: str, *, firing: bool) -> None:
-        """An alert starts or ends; of one model at most `MOST_ALERTS` are kept."""
+        """An alert starts or ends; of one model at most `MOST_ALERTS` are kept. Raises RefusedError for a model beyond
+        `MOST_MODELS`."""
         with self._store.locked("stale", model), self._store.writing() as connection:
+            others = sa.select(_episodes.c.model).where(_episodes.c.kind == "alert", _episodes.c.model != model)
+            if firing and len(connection.execute(others.distinct().limit(MOST_MODELS)).all()) >= MOST_MODELS:
+                raise RefusedError(model, f"is one model more than the {MOST_MODELS} whose alerts are kept")
             _remember(connection, model, "", Signal(name, "alert", firing, reason), self._clock())
 
     def signals(
@@ -225,10 +239,10 @@ class Feedback:
                 connection.execute(_episodes.insert().values({**vars(episode), "version": "", "told": "yes"}))
 
     def put_lineage(self, digest: str, document: Any) -> None:
-        """Keep what is known of an image's origin; a later document replaces an earlier one."""
+        """Keep what is known of an image's origin, in the place of an earlier document. Raises ValueError for NaN."""
         with self._store.locked("lineage", digest), self._store.writing() as connection:
             connection.execute(_lineage.delete().where(_lineage.c.digest == digest))
-            connection.execute(_lineage.insert().values(digest=digest, document=json.dumps(document)))
+            connection.execute(_lineage.insert().values(digest=digest, document=json.dumps(document, allow_nan=False)))
 
     def forget_lineage(self, digests: Iterable[str]) -> None:
         with self._store.writing() as connection:
@@ -260,10 +274,30 @@ def _admit(connection: sa.Connection, table: sa.Table, model: str, now: float) -
         raise RefusedError(model, problem, f"others are forgotten {KEPT / 86400:.0f} days after their last one")
 
 
-def _prune(connection: sa.Connection, table: sa.Table, model: str, now: float) -> None:
-    ours = table.c.model == model
-    newest = sa.select(table.c.t).where(ours).order_by(table.c.t.desc()).offset(MOST).limit(1).scalar_subquery()
-    connection.execute(table.delete().where(ours, (table.c.t < now - KEPT) | (table.c.t <= newest)))
+def _judged(rollouts: Iterable[Rollout]) -> dict[str, float]:
+    """The versions that are being compared, and since when (unix seconds)."""
+    found: dict[str, float] = {}
+    for rollout in rollouts:
+        for version in rollout.roles:
+            since = rollout.traffic_started or 0.0
+            found[version] = min(since, found.get(version, since))
+    return found
+
+
+def _count(connection: sa.Connection, model: str, version: str, since: float) -> int:
+    p = _predictions.c
+    ours = (p.model == model) & (p.version == version) & (p.t >= since)
+    return connection.scalar(sa.select(sa.func.count()).select_from(_predictions).where(ours)) or 0
+
+
+def _prune(connection: sa.Connection, model: str, now: float, judged: Mapping[str, float]) -> None:
+    p = _predictions.c
+    in_use = sa.or_(sa.false(), *((p.version == version) & (p.t >= since) for version, since in judged.items()))
+    joined = _labels.c.id.in_(sa.select(p.id).where(p.model == model, in_use)) if judged else sa.false()
+    for table, stays in ((_predictions, in_use), (_labels, joined)):
+        free = (table.c.model == model) & ~stays
+        newest = sa.select(table.c.t).where(free).order_by(table.c.t.desc()).offset(MOST).limit(1).scalar_subquery()
+        connection.execute(table.delete().where(free, (table.c.t < now - KEPT) | (table.c.t <= newest)))
 
 
 def _remember(connection: sa.Connection, model: str, namespace: str, found: Signal, now: float) -> Signal:

@@ -149,7 +149,7 @@ def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Seque
     """The routes around a memory and the watch that judges what serves, with who may read and write."""
     router = told(feedback)
 
-    @router.post("/api/v1/alerts", response_model=Kept)
+    @router.post("/api/v1/alerts", response_model=Kept, responses=_TOKEN | _TOO_MANY, dependencies=writes)
     def alerts(body: AlertsBody) -> Any:
         """A receiver for Alertmanager: alerts with a label `model` call for a new one while they fire."""
         count = 0
@@ -157,7 +157,8 @@ def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Seque
             model, name = each.labels.get("model", ""), _printable(each.labels.get("alertname", ""))
             if re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", model) and name:
                 reason = _printable(each.annotations.get("summary", "")) or "it fires"
-                feedback.set_alert(model, name[:128], reason[:500], firing=each.status == "firing")
+                with _admitted():
+                    feedback.set_alert(model, name[:128], reason[:500], firing=each.status == "firing")
                 count += 1
         return {"new": count}
 
@@ -191,7 +192,10 @@ def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Seque
         """Keep an image's chain of origin: the page of its rollout shows it."""
         if _depth(body) > _DEEPEST:
             raise HTTPException(422, f"the document is nested more than {_DEEPEST} deep")
-        feedback.put_lineage(digest, body)
+        try:
+            feedback.put_lineage(digest, body)
+        except ValueError as error:
+            raise HTTPException(422, "the document has a number that is not finite") from error
 
     return router
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from functools import lru_cache
@@ -11,7 +12,7 @@ from modelpack.gate.checks import Approval, Check, Golden, Told, Window
 from modelpack.gate.config import GateConfig, parse
 from modelpack.gate.feedback import Feedback
 from modelpack.gate.measurements import Measurements
-from modelpack.gate.meter import ROLES, Meter
+from modelpack.gate.meter import Meter
 from modelpack.gate.rollouts import ACTIVE, Rollout
 from modelpack.gate.store import Store
 from modelpack.gate.target import Target
@@ -19,7 +20,7 @@ from modelpack.gate.verdict import ACCEPT, HOLD, combine
 
 PATIENCE = 3  # intervals without a request to the canary before that is a reason to hold
 LEAST_PATIENCE = 3.0  # seconds
-CONFIGS = 2000  # parsed configurations that are kept
+CONFIGS = 50  # parsed configurations that are kept: one may hold megabytes of examples
 _log = logging.getLogger(__name__)
 
 
@@ -30,16 +31,20 @@ class Judging:
         self._store = store
         self._measurements = measurements
         self._feedback = feedback
-        self._configs: dict[str, GateConfig] = {}
+        self._contents: dict[str, str] = {}  # of rollouts, by their ids: what their files hash to
+        self._configs: dict[str, GateConfig] = {}  # by that hash: many rollouts are judged by the same files
 
     def config(self, rollout_id: str) -> GateConfig:
         """The configuration that the rollout was minted with."""
-        config = self._configs.get(rollout_id)
+        config = self._configs.get(self._contents.get(rollout_id, ""))
         if config is None:
-            files = tuple(sorted(self._store.files(rollout_id).items()))
-            while len(self._configs) >= CONFIGS:
-                self._configs.pop(next(iter(self._configs)), None)
-            config = self._configs[rollout_id] = read_files(files, "gate")
+            files = self._store.files(rollout_id)
+            digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+            config = self._configs.get(digest) or parse(files, "gate")
+            for kept, most in ((self._contents, 100 * CONFIGS), (self._configs, CONFIGS)):
+                while len(kept) >= most:
+                    kept.pop(next(iter(kept)), None)
+            self._contents[rollout_id], self._configs[digest] = digest, config
         return config
 
     def is_asked(self, rollout: Rollout) -> bool:
@@ -123,19 +128,7 @@ class Judging:
         """What servers told of since the canary got traffic, by the role of the version that they named."""
         if rollout.traffic_started is None:
             return ()
-        roles = roles_of(rollout.image, rollout.primary_image)
-        return self._feedback.told(rollout.model, roles, rollout.traffic_started, rollout.horizon, until)
-
-
-def roles_of(*images: str) -> dict[str, str]:
-    """The role of a version by what servers call it, for the canary's image and the primary's: its tag or its digest.
-    What both are called tells nothing apart, and has none."""
-    names: dict[str, str] = {}
-    for role, image in zip(ROLES, images, strict=True):
-        name, _, digest = image.partition("@")
-        for each in filter(None, (name.rpartition("/")[2].partition(":")[2], digest)):
-            names[each] = "" if each in names else role
-    return {name: role for name, role in names.items() if role}
+        return self._feedback.told(rollout.model, rollout.roles, rollout.traffic_started, rollout.horizon, until)
 
 
 def log_verdict(rollout: Rollout) -> None:

@@ -13,7 +13,7 @@ def forget(store: Store, measurements: Measurements, feedback: Feedback, before:
     """Delete some rollouts that ended before a time (unix seconds) with all that is kept of them; the newest of each
     Canary stays, however old. Gives whether there were any.
     """
-    with store.locked("retention"):
+    with store.locked("retention"), store.writing():
         ids, digests = store.forget(before, BATCH)
         if ids:
             measurements.forget(ids)

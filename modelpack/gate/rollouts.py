@@ -81,6 +81,17 @@ class Rollout:
     traffic_started: float | None = None
     approved: str = ""  # by whom
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """The role of a version, canary or primary, by what servers call it: its image's tag or digest. What both are
+        called tells nothing apart, and has none."""
+        names: dict[str, str] = {}
+        for role, image in (("canary", self.image), ("primary", self.primary_image)):
+            name, _, digest = image.partition("@")
+            for each in filter(None, (name.rpartition("/")[2].partition(":")[2], digest)):
+                names[each] = "" if each in names else role
+        return {name: role for name, role in names.items() if role}
+
     def under_traffic(self, now: float) -> float:
         """Seconds since the canary first got traffic."""
         return 0.0 if self.traffic_started is None else max(0.0, now - self.traffic_started)

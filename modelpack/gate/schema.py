@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from modelpack.errors import InputError
 from modelpack.gate.checks import Check
 from modelpack.gate.config import GateConfig
 from modelpack.gate.engine import Gate
@@ -223,11 +225,17 @@ def described(check: Check) -> dict[str, Any]:
 
 def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str, Any]:
     """A rollout as JSON values; `whole` adds what grows with time."""
-    config: GateConfig = gate.config(rollout.id)
+    config: GateConfig | None
+    given: Sequence[Check]
+    try:
+        config = gate.config(rollout.id)
+        given, chance = config.checks, budget(config)
+    except InputError as error:  # of another version of modelpack: what it decided stays true
+        config, given, chance = None, (), f"What it was judged by cannot be read any more: {error}"
     evidence = store.evidence(rollout.id)
     checks = []
     golden: list[dict[str, Any]] = []
-    for check in config.checks:
+    for check in given:
         found = evidence.get(check.name)
         keys = ("verdict", "reason", "estimate", "low", "high", "n", "canary", "primary", "n_primary")
         seen = (
@@ -235,7 +243,7 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
             if found
             else {"verdict": "pending", "reason": "", "n": 0, "n_primary": 0}
         )
-        blank = {**dict.fromkeys(keys), "alpha": config.alpha_of(check)}
+        blank = {**dict.fromkeys(keys), "alpha": config.alpha_of(check) if config else None}
         more: dict[str, Any] = {"history": store.history(rollout.id, check.name)} if whole else {}
         if found and whole:
             more |= {key: [vars(each) for each in getattr(found, key)] for key in ("parts", "bins")}
@@ -246,7 +254,7 @@ def view(rollout: Rollout, gate: Gate, store: Store, *, whole: bool) -> dict[str
     return {
         **values,
         **vars(rollout.decision),
-        "budget": budget(config),
+        "budget": chance,
         "checks": checks,
         "weights": store.weights(rollout.id) if whole else [],
         "events": store.events(rollout.id) if whole else [],

@@ -19,7 +19,7 @@ from modelpack.gate.basis import Basis
 from modelpack.gate.checks import Evidence, Window
 from modelpack.gate.checks.check import Bins, Part
 from modelpack.gate.database import Database
-from modelpack.gate.rollouts import Rollout
+from modelpack.gate.rollouts import FAILED, Rollout
 from modelpack.gate.verdict import Decision
 
 LISTED = 100  # rollouts that a list gives
@@ -179,6 +179,12 @@ class Store(Database):
             here = {"a_namespace": namespace, "a_name": name}
             return [_rollout(row) for row in connection.execute(_OPEN_HERE, here)]
 
+    def judged(self, model: str) -> list[Rollout]:
+        """A model's rollouts that have not ended and are under traffic."""
+        under_traffic = _OPEN.where(_rollouts.c.model == model, _rollouts.c.traffic_started.is_not(None))
+        with self.transaction() as connection:
+            return [_rollout(row) for row in connection.execute(under_traffic)]
+
     def watched(self) -> set[tuple[str, str]]:
         """(namespace, name) of the Canaries that have a rollout which has not ended."""
         query = sa.select(_rollouts.c.namespace, _rollouts.c.name).where(_rollouts.c.ended.is_(None)).distinct()
@@ -322,15 +328,17 @@ class Store(Database):
                 connection.execute(_ADD_EVENT, {"rollout": rollout_id, **vars(event)})
 
     def forget(self, before: float, most: int) -> tuple[list[str], set[str]]:
-        """Delete at most so many rollouts that ended before a time (unix seconds), but the newest of each Canary stays.
+        """Delete at most so many rollouts that ended before a time (unix seconds), but the newest of each Canary stays,
+        and what failed until Git says so.
 
         Gives their ids, and the digests that no other rollout has.
         """
         same = _rollouts.alias()
         here = (same.c.namespace == _rollouts.c.namespace) & (same.c.name == _rollouts.c.name)
+        settled = (_rollouts.c.state != FAILED) | _rollouts.c.settled
         newest = sa.select(sa.func.max(same.c.started)).where(here).scalar_subquery()
         old = sa.select(_rollouts.c.id, _rollouts.c.digest).where(
-            _rollouts.c.ended < before, _rollouts.c.started < newest
+            _rollouts.c.ended < before, _rollouts.c.started < newest, settled
         )
         with self.writing() as connection:
             rows = connection.execute(old.order_by(_rollouts.c.ended).limit(most)).all()

@@ -19,6 +19,7 @@ from modelpack.token import bearer
 
 _START_SECONDS = 30.0
 _TIMEOUT = 10.0
+_ANOTHER_GATES = ("MODELPACK_GATE_DATABASE", "MODELPACK_GATE_TOKENS", "MODELPACK_ALERTS")
 
 
 class Gate:
@@ -77,7 +78,11 @@ class Gate:
 
 
 def start_gate(processes: Processes, state: State, environ: Mapping[str, str] = os.environ) -> Gate:
-    """Start this version's gate on a state folder and wait for its address. Raises RemoteError."""
+    """Start this version's gate on a state folder and wait for its address. Raises RemoteError.
+
+    What the environment says of another gate's database, tokens and receiver of alerts is not for this one.
+    """
+    environ = {key: value for key, value in environ.items() if key not in _ANOTHER_GATES}
     words = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(state.folder), "--json"]
     process = processes.start("gate", words, environ, state.folder, state.logs / "gate.log")
     until = time.monotonic() + _START_SECONDS

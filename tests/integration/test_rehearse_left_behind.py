@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from modelpack.rehearse.gate import start_gate
+from modelpack.rehearse.processes import Processes
+from modelpack.rehearse.state import State
+
 # A rehearsal as a program: initializes with v1 where needed, then holds v2 at its first weight for ever.
 PROGRAM = """
 import sys
@@ -82,3 +86,15 @@ def test_nothing_is_left_and_the_state_can_be_used_again(
         if number is not signal.SIGKILL:
             assert output.rstrip().endswith("KeyboardInterrupt")
         assert left_behind(tmp_path / "state") == []
+
+
+def test_a_rehearsals_gate_is_its_own(tmp_path: Path) -> None:
+    elsewhere = {
+        "MODELPACK_GATE_DATABASE": "postgresql://127.0.0.1:1/shared",
+        "MODELPACK_GATE_TOKENS": "ada=" + 24 * "a",
+    }
+    (tmp_path / "logs").mkdir()
+    with Processes() as processes:
+        gate = start_gate(processes, State(tmp_path), {**os.environ, **elsewhere})
+        assert gate.rollout("default", "mpg", "c1") is None  # asked without a token
+    assert (tmp_path / "gate.sqlite").is_file()

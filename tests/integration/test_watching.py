@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,8 +22,8 @@ from tests.example import Example, needs
 from tests.fakes.cluster import FakeApi, canary, config_map, workload
 from tests.fakes.rehearsal import V1, serve, webhook
 from tests.integration.conftest import available
-from tests.integration.servers.prometheus import exporter, job, server
 from tests.integration.servers.process import free_port, running
+from tests.integration.servers.prometheus import exporter, job, server
 
 pytestmark = needs("sklearn", "vega_datasets", "prometheus_client", "fastapi", "kubernetes")
 
@@ -52,7 +51,11 @@ signals:
   unit: ms
   limit: 0.05
   min_sample: 50
-- {name: memory, type: level, query: 'max(process_resident_memory_bytes{app="${name}-primary"})', max: %(memory)d, for: 3s}
+- name: memory
+  type: level
+  query: max(process_resident_memory_bytes{app="${name}-primary"})
+  max: %(memory)d
+  for: 3s
 - {name: cpu, type: level, query: 'max(rate(process_cpu_seconds_total{app="${name}-primary"}[10s]))', max: 64, for: 3s}
 - name: odd
   type: latency

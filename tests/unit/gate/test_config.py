@@ -39,6 +39,12 @@ def test_the_old_name_of_a_check_says_the_new_one() -> None:
         read(GATE.replace("type: proportion", "type: comparison"))
 
 
+def test_a_person_is_asked_once() -> None:
+    asked = "- {name: sign, type: approval}\n- {name: owner, type: approval, when: before-traffic}\n"
+    with pytest.raises(InputError, match="approval a second time"):
+        read(GATE.replace("checks:\n", f"checks:\n{asked}"))
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1d", 86400), ("0.5s", 0.5)]
 )

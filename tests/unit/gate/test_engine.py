@@ -6,18 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from modelpack.gate.engine import JUDGED, Gate
+from modelpack.gate.exposition import Exposition
 from modelpack.gate.measurements import Measurements
 from modelpack.gate.rehearsal import Rehearsal
 from modelpack.gate.retention import forget
 from modelpack.gate.rollouts import Approval, Call
+from modelpack.gate.schema import view
 from modelpack.gate.store import Store
 from modelpack.gate.target import Target
+from modelpack.gate.watch import Watch
 from tests.fakes.counted import counted
 from tests.fakes.rehearsal import GATE, V1, V2, Envoy, Folder, model_server, serve
 
@@ -339,6 +343,9 @@ def test_what_ended_long_ago_is_forgotten_but_not_the_newest_of_a_canary(scene: 
     scene.gate.feedback.put_lineage(newest.digest, {})
     measured = Measurements(scene.store)
     scene.now += 100
+    assert not forget(scene.store, measured, scene.gate.feedback, scene.now - 10), "Git does not say yet what failed"
+    for each in scene.store.rollouts():
+        scene.gate.settle(each.id, "")
     assert not forget(scene.store, measured, scene.gate.feedback, scene.now - 1000)
     assert forget(scene.store, measured, scene.gate.feedback, scene.now - 10)
     assert not forget(scene.store, measured, scene.gate.feedback, scene.now - 10)
@@ -348,6 +355,26 @@ def test_what_ended_long_ago_is_forgotten_but_not_the_newest_of_a_canary(scene: 
             left = {row[0] for row in connection.execute(sa.text(f"SELECT DISTINCT rollout FROM {table}"))}
             assert left == {newest.id}, table
     assert scene.gate.feedback.lineage(newest.digest) == {}  # the other rollout has this image
+
+
+def test_what_another_version_was_judged_by_hides_nothing_else(scene: Scene) -> None:
+    scene.ready()
+    (rollout,) = scene.store.rollouts()
+    other = replace(rollout, id="old", checksum="c0", ended=scene.now)
+    scene.store.add(other, {"gate.yaml": b"apiVersion: modelpack.dev/v0\n"})
+    shown = view(other, scene.gate, scene.store, whole=True)
+    assert shown["verdict"] == rollout.decision.verdict and shown["checks"] == []
+    assert "cannot be read any more" in shown["budget"]
+    scene.store.save([replace(other, ended=None)], scene.now)
+    lines = Exposition(scene.store, scene.gate.config, Watch(scene.gate), lambda: True).text().decode()
+    assert 'modelpack_gate_weight{model="mpg",name="mpg",namespace="default"} 0.0' in lines
+
+
+def test_few_golden_sets_are_asked_at_a_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelpack.gate.asking.MOST", 0)
+    assert scene.ask("confirm-traffic-increase") == 403 and not scene.gate.probing(scene.store.rollouts()[0].id)
+    monkeypatch.undo()
+    scene.ready()
 
 
 def test_a_cluster_that_was_just_read_is_not_read_again_for_an_answer_that_lets_nothing_pass(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from modelpack.errors import RefusedError
 from modelpack.gate import feedback as room
 from modelpack.gate.checks import Told
 from modelpack.gate.feedback import Episode, Feedback, Prediction
+from modelpack.gate.rollouts import Rollout
 from modelpack.gate.serving import Signal
 from modelpack.gate.signals import Labels
 from modelpack.gate.store import Store
@@ -31,10 +32,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def feedback(tmp_path: Path, clock: Clock) -> Iterator[Feedback]:
+def store(tmp_path: Path) -> Iterator[Store]:
     store = Store.in_file(tmp_path / "gate.sqlite")
-    yield Feedback(store, clock)
+    yield store
     store.close()
+
+
+@pytest.fixture
+def feedback(store: Store, clock: Clock) -> Feedback:
+    return Feedback(store, clock)
 
 
 def test_labels_join_predictions_however_late_and_in_whatever_order(feedback: Feedback, clock: Clock) -> None:
@@ -97,7 +103,46 @@ def test_what_is_kept_is_bounded(feedback: Feedback, clock: Clock, monkeypatch: 
     assert len(feedback.seen("mpg")) == 1
 
 
+def test_what_a_rollout_is_judged_by_stays_while_it_is(
+    store: Store, feedback: Feedback, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MOST", 10)
+    rollout = Rollout("r", "n", "mpg", "mpg", "c", "d", "m:v2", "m:v1", "Progressing", 0, 0, 0, 60, 0.05)
+    store.add(replace(rollout, traffic_started=clock.now), {})
+
+    def tell(first: int) -> None:
+        for number in range(first, first + 15):
+            clock.now += 1
+            found = [Prediction(f"r{number}", version, 1.0) for version in ("v2", "v1", "v0")]
+            feedback.add_predictions("mpg", found)
+            feedback.add_labels("mpg", {f"r{number}": 1.0, f"x{number}": 1.0})
+
+    def judged() -> list[tuple[str, str, bool]]:
+        told = feedback.told("mpg", rollout.roles, 0.0, 60, clock.now)
+        return sorted((each.id, each.role, each.truth is not None) for each in told)
+
+    tell(0)
+    first = judged()
+    assert first == sorted((f"r{number}", role, True) for number in range(10) for role in ("canary", "primary"))
+    tell(15)
+    assert judged() == first, "a test that has looked once sees the same again"
+    assert sum(each.version == "v0" for each in feedback.seen("mpg")) == 10, "others are the newest ones"
+    store.save([replace(rollout, ended=clock.now)], clock.now)
+    tell(30)
+    assert len(feedback.seen("mpg")) <= 10
+
+
+def test_of_alerts_few_models_are_kept(feedback: Feedback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST_MODELS", 2)
+    for model in ("a", "b", "b"):
+        feedback.set_alert(model, "Slow", "x", firing=True)
+    with pytest.raises(RefusedError, match="2 whose alerts are kept"):
+        feedback.set_alert("c", "Slow", "x", firing=True)
+
+
 def test_lineage_is_kept_by_digest(feedback: Feedback) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        feedback.put_lineage("sha256:1", {"mae": float("nan")})
     feedback.put_lineage("sha256:1", {"links": [1]})
     feedback.put_lineage("sha256:1", {"links": [2]})
     assert feedback.lineage("sha256:1") == {"links": [2]} and feedback.lineage("sha256:2") is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelpack.gate.judging import roles_of
+from modelpack.gate.rollouts import Rollout
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -20,4 +20,5 @@ ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
     ],
 )
 def test_servers_name_a_version_by_tag_or_digest(canary: str, primary: str, roles: dict[str, str]) -> None:
-    assert roles_of(canary, primary) == roles
+    known = Rollout("r", "n", "mpg", "mpg", "c", "d", canary, primary, "Progressing", 0, 0, 0, 60, 0.05)
+    assert known.roles == roles
