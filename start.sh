@@ -175,13 +175,14 @@ summary() {
     image=$(git --git-dir="$ORIGIN" show main:manifests/mpg/deployment.yaml | sed -n "s|.*image: \(${IMAGE}[^ ]*\).*|\1|p")
     say "Done in $SECONDS s"
     python - "$REPORTS" <<'PYTHON'
-import json, pathlib, sys
+import json, pathlib, re, sys
 
 for report in sorted(pathlib.Path(sys.argv[1]).glob("*/report.json")):
     found = json.loads(report.read_bytes())
-    reason = (found["rollout"] or {}).get("reason", "the first version")
+    rollout = found["rollout"] or {"reason": "the first version", "checks": []}
+    names = "|".join(re.escape(each["name"]) for each in rollout["checks"])
     print(f"\n  {report.parent.name}  {found['rehearsal']['result']}: {next(report.parent.glob('*.html'), report)}")
-    print("      " + reason.replace("; ", "\n      "))
+    print("      " + re.sub(rf"; (?=({names}): )", "\n      ", rollout["reason"]))
 PYTHON
     printf '\nGit (%s), the newest first:\n' "$ORIGIN"
     git --no-pager --git-dir="$ORIGIN" log --format='  %h %s'

@@ -67,6 +67,13 @@ def test_a_comparison_says_what_its_numbers_are(gate: Gate, open_page: Any) -> N
     assert "allowed is +8 points" in page.get_attribute("#check-latency svg.chart", "aria-label")
 
 
+def test_each_check_that_is_waited_for_has_a_line(gate: Gate, open_page: Any) -> None:
+    errors, latency = "errors: 12 of 500 are there; seen: 0 %; at most 5 %; ", "latency: 9 of 500 are there; seen: 1 %"
+    gate.rollouts = {"r": state("undecided", reason=errors + latency)}
+    page = open_page(f"{gate.url}/rollouts/r")
+    assert page.locator(".reason span").all_text_contents() == [errors, latency]
+
+
 def test_a_check_that_had_no_data_before_the_end_was_not_reached(gate: Gate, open_page: Any) -> None:
     page = open_page(f"{gate.url}/rollouts/rejected-golden")
     assert text(page, "#check-errors .badge") == "Not reached"

@@ -59,8 +59,14 @@
   }
 
   // The gate joins the sentences of several checks, `name: …; name: …`: each gets its own line.
-  function lines(node, text) {
-    if (node.textContent !== text) node.replaceChildren(...text.split(/(?<=; )(?=[\w.-]+: )/).map((part) => el("span", {}, part)));
+  function lines(node, text, checks) {
+    if (node.textContent === text) return;
+    const begins = (part) => checks.some((check) => part.startsWith(`${check.name}: `)), said = [];
+    for (const part of text.split(/(?<=; )/)) {
+      if (said.length && !begins(part)) said[said.length - 1] += part;
+      else said.push(part);
+    }
+    node.replaceChildren(...said.map((part) => el("span", {}, part)));
   }
 
   function versions() {
@@ -233,7 +239,7 @@
       say(place, `${rollout.namespace}/${rollout.name}`);
       line.update(rollout);
       mark.update(kind, word);
-      lines(reason, rollout.reason || "");
+      lines(reason, rollout.reason || "", rollout.checks || []);
       bar.update(rollout);
       say(next, words.waiting(rollout));
       waiting.hidden = !next.textContent;
