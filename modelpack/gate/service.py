@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
@@ -203,9 +203,9 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
         return HTMLResponse(render_report(_record(rollout_id)))
 
     @app.get("/rollouts/{rollout_id}/report.json", responses=_TOKEN | _UNKNOWN, dependencies=reads, tags=["page"])
-    def report_json(rollout_id: str) -> dict[str, Any]:
+    def report_json(rollout_id: str) -> Response:
         """The decision report as data: method, numbers, decision, and everything to reproduce it."""
-        return _record(rollout_id)
+        return JSONResponse(_record(rollout_id))  # by itself: it has nothing to convert, and may be long
 
     @app.get("/", response_class=HTMLResponse, tags=["page"])
     def home() -> Response:

@@ -226,6 +226,18 @@ def test_two_distributions_are_read_out_bin_by_bin(gate: Gate, open_page: Any) -
     assert page.locator("#check-inputs .plot tbody tr").first.inner_text().split("\t") == ["to 20", "31.0 %", "10.0 %"]
 
 
+def test_a_distance_over_time_is_seen_whole(gate: Gate, open_page: Any) -> None:
+    rollout = rollouts.every_kind()
+    (check,) = (each for each in rollout["checks"] if each["type"] == "drift")
+    check["history"][0] |= {"estimate": 9.0, "n": 20}  # far apart at first, when there was little
+    gate.rollouts = {"r": rollout}
+    page = open_page(f"{gate.url}/rollouts/r")
+    line = page.get_attribute("#check-inputs svg.chart:not(.histogram) path.line", "d")
+    shown = page.locator("#check-inputs svg.chart:not(.histogram) clipPath rect")
+    top, height = (float(shown.get_attribute(each)) for each in ("y", "height"))
+    assert all(top <= float(each.split(",")[1]) <= top + height for each in line.lstrip("M").split("L"))
+
+
 def test_worse_is_below_where_higher_is_better(gate: Gate, open_page: Any) -> None:
     page = open_page(f"{gate.url}/rollouts/every-kind")
 

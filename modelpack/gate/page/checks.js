@@ -42,10 +42,11 @@
     return check.method ? el("details", { class: "method" }, el("summary", {}, "How this is decided"), text) : null;
   }
 
-  // Enough of the band to see it close in on the bound; the wide start, before a quarter of the sample, is cut off.
+  // Enough of the band to see it close in on the bound; the wide start, before a quarter of the sample, is cut off. What
+  // has no band is seen whole.
   function scale(points, bounds, base) {
     const last = points[points.length - 1];
-    const seen = points.filter((point) => point.n >= last.n / 4);
+    const banded = points.some((point) => known(point.low) || known(point.high)), seen = points.filter((point) => !banded || point.n >= last.n / 4);
     const all = [...base, ...bounds.map((bound) => bound.value), ...seen.flatMap((point) => [point.low, point.high, point.estimate])].filter(known);
     const [low, high] = [Math.min(...all), Math.max(...all)], room = (high - low || Math.abs(high) || 0.01) * 0.16;
     return [low >= 0 && low < room ? 0 : low - room, high + room]; // what is never negative begins at 0
