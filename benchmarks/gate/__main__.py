@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks.gate import shares, values, watched
+from benchmarks.gate import foretold, shares, values, watched
 from benchmarks.gate.table import SEED
 from benchmarks.gate.traffic import INTERVALS, SLICES
 
-TABLES = {each.__name__: each for each in (*shares.TABLES, *values.TABLES, *watched.TABLES)}
+TABLES = {each.__name__: each for each in (*shares.TABLES, *values.TABLES, *foretold.TABLES, *watched.TABLES)}
 
 
 def main() -> None:

@@ -180,7 +180,7 @@ def _text(plan: Plan, found: list[Scenario], seed: int) -> str:
         f"{_time(traffic.interval)}, horizon {_time(config.horizon)}; {found[0].rollouts} rollouts a row, seed {seed}",
         "",
     ]
-    head = ["canary", "promoted", "rejected", "(95 %)", "held", "after", "9 of 10", "requests", "its own", "bad more"]
+    head = ["canary", "promoted", "rejected", "(95 %)", "held", "after", "9 of 10", "requests", "its own", "extra bad"]
     rows = [head, *(_row(plan, each) for each in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     for row in rows:
@@ -192,7 +192,10 @@ def _text(plan: Plan, found: list[Scenario], seed: int) -> str:
         lines += [
             f"{_name(plan, each.worse)}: held, since not decided by the end of the horizon: {', '.join(few)}"
         ] * bool(few)
-    lines += ["after, requests: of both versions until the verdict, the median; its own: the canary's, on average"]
+    lines += [
+        "after, 9 of 10: until the verdict, the median and what 9 of 10 rollouts need; requests: of both versions until",
+        "then, the median; its own: the canary's, on average; extra bad: of those, what the primary would have got right",
+    ]
     lines += [f"{name}: {source.says}" for name, source in plan.sources.items()]
     lines += [f"{name}: {why}" for name, why in plan.left_out.items()]
     return "\n".join(lines)

@@ -47,7 +47,8 @@ class Baseline:
 class Source:
     """A check whose traffic can be made up. `draw(rng, requests of each slice, how much worse)` gives their cells.
 
-    `usual` is a regression that one would want to catch; `costs`: each one that is worse is a bad answer.
+    `baseline` is the primary's, given or assumed; `usual` a regression that one would want to catch; `costs`: each one
+    that is worse is a bad answer.
     """
 
     check: Check
@@ -55,8 +56,15 @@ class Source:
     says: str
     unit: str
     usual: float
+    baseline: Baseline | None = None
     most: float = math.inf
     costs: bool = False
+
+    @property
+    def counts(self) -> tuple[object, ...]:
+        """What it counts: checks that have this in common see the same requests."""
+        needs = tuple(replace(each, by="") for each in self.check.needs)
+        return (needs, *(getattr(self.check, key, None) for key in ("threshold", "quantile", "reference")))
 
     @property
     def segments(self) -> Segments | None:
@@ -102,7 +110,7 @@ def _share(
 
     says = f"{100 * share:.3g} % of the primary's answers {what}"
     worst = 2 * margin if margin else max(share, 0.01)
-    return Source(check, draw, says, "share", min(worst, 1.0 - share), 1.0 - share, costs=True)
+    return Source(check, draw, says, "share", min(worst, 1.0 - share), Baseline(share), 1.0 - share, costs=True)
 
 
 def _total(number: Numbers, bad: Numbers) -> Rows:
@@ -131,7 +139,7 @@ def _times(check: Check, given: Baseline | None, q: float, unit: str, usual: flo
         return _cumulative(rng.multinomial(number, chances), [f"{each:g}" for each in bounds])
 
     says = f"{100 * q:g} % of the primary's answers come within {time:.4g} {unit}".rstrip()
-    return Source(check, draw, f"{says}, log-normal, in Envoy's buckets", unit, worse)
+    return Source(check, draw, f"{says}, log-normal, in Envoy's buckets", unit, worse, Baseline(time, spread))
 
 
 def _mean(check: Mean, given: Baseline | None) -> Source:
@@ -154,7 +162,7 @@ def _mean(check: Mean, given: Baseline | None) -> Source:
         return [{"count": float(n), "sum": float(total), "squares": float(square)} for n, total, square in rows]
 
     says = f"the primary's mean is {mean:.4g}, of numbers that spread by {spread:.4g}"
-    return Source(check, draw, says, check.unit, 2 * (check.terms.margin or spread / 20))
+    return Source(check, draw, says, check.unit, 2 * (check.terms.margin or spread / 20), Baseline(mean, spread))
 
 
 def _drift(check: Drift) -> Source | None:

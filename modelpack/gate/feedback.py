@@ -27,6 +27,7 @@ MOST = 20_000
 KEPT = 90 * 86400.0
 MOST_MODELS = 200
 MOST_ALERTS = 100
+TELLING, TOLD = "telling", "told"
 _meta = sa.MetaData()
 _predictions = sa.Table(
     "predictions",
@@ -215,28 +216,23 @@ class Feedback:
         ]
 
     def untold(self, model: str, namespace: str) -> list[Episode]:
-        """Beginnings and ends of episodes that nobody was told of yet, alerts from outside left out."""
+        """Beginnings and ends of episodes that nobody was surely told of, alerts from outside left out."""
         ours = (_episodes.c.model == model) & (_episodes.c.namespace == namespace) & (_episodes.c.kind != "alert")
-        news = (_episodes.c.told == "") | _episodes.c.ended.is_not(None)
+        news = (_episodes.c.told != TOLD) | _episodes.c.ended.is_not(None)
         with self._store.transaction() as connection:
             rows: Sequence[Any] = connection.execute(_episodes.select().where(ours & news)).all()
         return [Episode(model, namespace, row.kind, row.name, row.reason, row.since, row.ended) for row in rows]
 
-    def claim(self, episode: Episode) -> bool:
-        """Take it upon oneself to tell: True for one caller only, however many gates share the database."""
-        with self._store.transaction() as connection:
-            if episode.ended is not None:
-                return bool(connection.execute(_episodes.delete().where(_at(episode))).rowcount)
-            mine = _episodes.update().where(_at(episode) & (_episodes.c.told == "")).values(told="yes")
-            return bool(connection.execute(mine).rowcount)
+    def mark(self, episode: Episode, told: str) -> None:
+        """How far the telling of it is: "" not at all, `TELLING`, or `TOLD`. One whose end is told is forgotten.
 
-    def unclaim(self, episode: Episode) -> None:
-        """Nobody could be told: the next round tries again, unless the signal calls anew meanwhile."""
-        with self._store.locked("stale", episode.model), self._store.writing() as connection:
+        What was `TELLING` when a gate was killed is told again: an alarm twice is better than none.
+        """
+        with self._store.transaction() as connection:
             if episode.ended is None:
-                connection.execute(_episodes.update().where(_at(episode)).values(told=""))
-            elif connection.execute(_episodes.select().where(_place(episode))).first() is None:
-                connection.execute(_episodes.insert().values({**vars(episode), "version": "", "told": "yes"}))
+                connection.execute(_episodes.update().where(_at(episode)).values(told=told))
+            elif told == TOLD:
+                connection.execute(_episodes.delete().where(_at(episode)))
 
     def put_lineage(self, digest: str, document: Any) -> None:
         """Keep what is known of an image's origin, in the place of an earlier document. Raises ValueError for NaN."""

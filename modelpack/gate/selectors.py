@@ -44,9 +44,7 @@ class Selector:
                 raise error(f"label {label!r} is matched by {operator!r}, only = is known")
             if label in labels:
                 raise error(f"label {label!r} is given twice")
-            for name in _PLACEHOLDER.findall(value):
-                if name not in PLACEHOLDERS:
-                    raise error(f"${{{name}}} is not one of {', '.join(f'${{{each}}}' for each in PLACEHOLDERS)}")
+            cls.check_text(value, error)
             labels[label] = re.sub(r'\\[n"\\]', lambda escape: _ESCAPES[escape.group()], value)
             at = matcher.end()
         return cls(metric, tuple(sorted(labels.items())))
@@ -54,6 +52,13 @@ class Selector:
     def fill(self, values: Mapping[str, str]) -> Selector:
         """The selector with these placeholders replaced, others left."""
         return Selector(self.metric, tuple((label, self.fill_text(text, values)) for label, text in self.labels))
+
+    @staticmethod
+    def check_text(text: str, error: Callable[[str], InputError]) -> None:
+        """Raise `error` for a placeholder in a text that nothing fills."""
+        for name in _PLACEHOLDER.findall(text):
+            if name not in PLACEHOLDERS:
+                raise error(f"${{{name}}} is not one of {', '.join(f'${{{each}}}' for each in PLACEHOLDERS)}")
 
     @staticmethod
     def fill_text(text: str, values: Mapping[str, str]) -> str:

@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from modelpack.fields import Fields
-from modelpack.gate.checks.traffic import percent, selector
-from modelpack.gate.selectors import PLACEHOLDERS, Selector
+from modelpack.gate.checks.traffic import percent, query, selector
+from modelpack.gate.selectors import Selector
 from modelpack.gate.statistics.alarms import level
 
 ALARMS = 0.1  # a month, where gate.yaml does not say
 KINDS = ("proportion", "latency", "level")
 OK, STALE, WAITING, UNKNOWN = "ok", "stale", "waiting", "unknown"
-LONGEST = 4096  # characters of a query
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 Ask = Callable[[str], float | None]
 """PromQL -> its one number, None if there is none. Raises ModelpackError."""
@@ -110,21 +108,21 @@ class Level:
     unit: str = ""
 
     def judge(self, ask: Ask, values: Mapping[str, str]) -> Signal:
-        query = Selector.fill_text(self.query, values)
-        now = ask(query)
+        filled = Selector.fill_text(self.query, values)
+        now = ask(filled)
         limit = self.most if self.most is not None else self.least
         if now is None:
             return Signal(self.name, "level", False, "the query has no value", limit=limit)
         allowed = f"{'at most' if self.most is not None else 'at least'} {self._show(limit or 0.0)} is allowed"
-        nearest = ask(self._nearest(query)) if self._beyond(now) else None
+        nearest = ask(self._nearest(filled)) if self._beyond(now) else None
         stale = nearest is not None and self._beyond(nearest)
         lasting = f", and it was beyond that for {self.lasting:g} s" if stale else ""
         return Signal(self.name, "level", stale, f"{self._show(now)} now, {allowed}{lasting}", "", now, limit, 1)
 
-    def _nearest(self, query: str) -> str:
+    def _nearest(self, filled: str) -> str:
         """Of the last `lasting` seconds the value that is nearest to what is allowed, if most of them had one."""
         step = max(1, math.ceil(self.lasting / 30))
-        span = f"(({query})[{math.ceil(self.lasting)}s:{step}s])"
+        span = f"(({filled})[{math.ceil(self.lasting)}s:{step}s])"
         best = "min" if self.most is not None else "max"
         return f"{best}_over_time{span} and count_over_time{span} >= {math.floor(0.8 * self.lasting / step)}"
 
@@ -151,18 +149,12 @@ def read_metric(fields: Fields, name: str, kind: str) -> Share | Level:
 
 
 def _read_level(fields: Fields, name: str) -> Level:
-    query = fields.text("query").strip()
-    if not 0 < len(query) <= LONGEST:
-        raise fields.error("query", f"is empty or longer than {LONGEST} characters")
-    for each in _PLACEHOLDER.findall(query):
-        if each not in PLACEHOLDERS:
-            known = ", ".join(f"${{{one}}}" for one in PLACEHOLDERS)
-            raise fields.error("query", f"${{{each}}} is not one of {known}")
+    read = query(fields)
     if ("max" in fields) == ("min" in fields):
         raise fields.error("query", "either max or min is needed beside it, not both")
     most = fields.number("max") if "max" in fields else None
     least = fields.number("min") if "min" in fields else None
-    return Level(name, query, most, least, fields.duration("for", "10m"), fields.text("unit", ""))
+    return Level(name, read, most, least, fields.duration("for", "10m"), fields.text("unit", ""))
 
 
 def surely_above(share: float, n: int, chance: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -127,7 +127,10 @@ def end_of(look: int) -> float:
 
 
 def plan(config: GateConfig, traffic: Traffic, baselines: Mapping[str, Baseline]) -> Plan:
-    """Raises InputError for a baseline of no check, or one that makes no sense."""
+    """Raises InputError for a baseline of no check, or one that makes no sense.
+
+    Checks that count the same have one baseline: what was said of one of them, else the lowest that is assumed.
+    """
     sources, left_out = {}, {}
     for check in config.checks:
         source = source_of(check, baselines.get(check.name))
@@ -138,6 +141,15 @@ def plan(config: GateConfig, traffic: Traffic, baselines: Mapping[str, Baseline]
         else:
             left_out[check.name] = f"is of type {check.type}, which rests on no counters: taken as passed"
     known(baselines, sources, left_out)
+    for group in alike(sources):
+        said = {baselines[name] for name in group if name in baselines}
+        if len(said) > 1:
+            raise InputError(" and ".join(group), "count the same requests", "give one of them a baseline, not several")
+        assumed = [each for each in (sources[name].baseline for name in group) if each]
+        if said or len(assumed) > 1:
+            one = min(said or assumed, key=lambda each: each.value)
+            changed = {each.name: source_of(each, one) for each in config.checks if each.name in group}
+            sources |= {name: source for name, source in changed.items() if source}
     if not sources:
         raise InputError(config.name, "has no check of counters", "there is nothing to simulate")
     if traffic.rate * config.horizon > _MOST:
@@ -156,6 +168,14 @@ def known(names: Mapping[str, object], sources: Mapping[str, Source], left_out: 
             raise InputError(name, "is no check of this gate.yaml", remedy)
 
 
+def alike(sources: Mapping[str, Source]) -> Iterable[Sequence[str]]:
+    """The names of checks that count the same requests, together."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for name, source in sources.items():
+        found.setdefault(source.counts, []).append(name)
+    return found.values()
+
+
 def usual(found: Plan) -> tuple[Mapping[str, float], ...]:
     """A regression of each check that one would want to catch: twice its margin, where it has one."""
     return tuple({name: source.usual} for name, source in found.sources.items())
@@ -171,10 +191,16 @@ def run(
             most = found.sources[name].most
             allowed = "above 0" if math.isinf(most) else f"above 0 and at most {most:g}"
             raise InputError(name, f"cannot be worse by {value:g}", f"it is {allowed}")
+    for group in alike(found.sources):
+        if len([name for name in group if name in worse]) > 1:
+            raise InputError(" and ".join(group), "count the same requests", "say of one of them how much worse it is")
+    everywhere = {
+        name: worse[each] for group in alike(found.sources) for each in group if each in worse for name in group
+    }
     outcomes = []
     for number in range(rollouts):
         # each rollout has numbers of its own, so that more rollouts, or fewer, change none of them
-        outcomes.append(_rollout(found, worse, np.random.default_rng([seed, number])))
+        outcomes.append(_rollout(found, everywhere, np.random.default_rng([seed, number])))
         told()
     kinds = Counter(kind for kind, _, _ in outcomes)
     seconds = np.array([each for _, each, _ in outcomes])
@@ -200,7 +226,12 @@ def run(
 def _rollout(found: Plan, worse: Mapping[str, float], rng: np.random.Generator) -> tuple[str, float, Sequence[str]]:
     """(what became of it, after how many seconds, the checks that rejected it or did not accept it)."""
     traffic, horizon, last = found.traffic, found.config.horizon, LOOKS - 1
-    judges = {name: _judge(found, name, worse.get(name, 0.0), rng) for name in found.sources}
+    drawn: dict[object, dict[str, tuple[Slice, ...]]] = {}
+    judges = {}
+    for name, source in found.sources.items():
+        same = (source.counts, source.segments)
+        drawn[same] = drawn.get(same) or counters(found, name, worse.get(name, 0.0), rng)
+        judges[name] = _judge(found, name, drawn[same])
     over = {name: judge(last).verdict for name, judge in judges.items()}
     rejected = {
         name: _first(lambda look, judge=judges[name]: judge(look).verdict == verdict.REJECT, 0, last)  # type: ignore[misc]
@@ -234,12 +265,11 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _judge(found: Plan, name: str, worse: float, rng: np.random.Generator) -> Callable[[int], Evidence]:
+def _judge(found: Plan, name: str, slices: Mapping[str, Sequence[Slice]]) -> Callable[[int], Evidence]:
     """What the check says of one rollout's counters after each look."""
     source = found.sources[name]
     original = next(each for each in found.config.checks if each.name == name)
     alpha = found.config.alpha_of(original)
-    slices = counters(found, name, worse, rng)
     known: dict[int, Evidence] = {}
 
     def judge(look: int) -> Evidence:

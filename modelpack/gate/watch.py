@@ -18,7 +18,7 @@ import requests
 
 from modelpack.errors import InputError, ModelpackError, RemoteError
 from modelpack.gate.config import GateConfig
-from modelpack.gate.feedback import Episode, Feedback
+from modelpack.gate.feedback import TELLING, TOLD, Episode, Feedback
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.serving import OK, STALE, UNKNOWN, WAITING, Level, Share, Signal
 
@@ -78,9 +78,9 @@ class Watch:
     def round(self) -> None:
         """One look at every model, and what is new told."""
         latest: dict[tuple[str, str, str], Found] = {}
-        for (namespace, model), name in self._served().items() if self._gate.leading else ():
-            if self._stopped.is_set():
-                return
+        for (namespace, model), name in self._served().items():
+            if self._stopped.is_set() or not self._gate.leading:
+                break
             try:
                 latest[namespace, name, model] = self.look(namespace, model)
                 if self._tell:
@@ -88,7 +88,7 @@ class Watch:
             except ModelpackError as error:
                 unread = Signal("gate.yaml", "file", False, str(error), unreadable=True)
                 latest[namespace, name, model] = [{**vars(unread), "status": unread.status}]
-        self.latest = latest
+        self.latest = latest if self._gate.leading else {}
 
     def _measure(self, namespace: str, name: str, asked: Iterable[Share | Level]) -> list[Signal]:
         """What Prometheus says: all of one time, for which it has a few seconds together."""
@@ -112,14 +112,14 @@ class Watch:
 
     def _spread(self, news: Iterable[Episode], tell: Tell) -> None:
         for each in news:
-            if not self._gate.feedback.claim(each):
-                continue
+            self._gate.feedback.mark(each, TELLING)
             try:
                 tell(each)
             except ModelpackError as error:
-                self._gate.feedback.unclaim(each)
+                self._gate.feedback.mark(each, "")
                 _log.warning("nobody is told of %s of %s: %s", each.name, each.model, error)
                 return
+            self._gate.feedback.mark(each, TOLD)
 
     def _rounds(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from modelpack.errors import InputError, RemoteError
 from modelpack.gate.database import LEASE
 from modelpack.gate.store import Store
 from tests.fakes.counted import counted
-from tests.fakes.rehearsal import model_server, webhook
-from tests.integration.servers.gate import GOOD, ProcessScene
+from tests.fakes.rehearsal import GATE, model_server, serve, webhook
+from tests.integration.servers.gate import GOOD, QUICK, ProcessScene
 
 pytest.importorskip("psycopg")
 
@@ -27,9 +28,10 @@ pytest.importorskip("psycopg")
 class Pair:
     """Two gates over one rehearsal and one database. `one` watches: it was there first."""
 
-    def __init__(self, root: Path, stack: ExitStack, database: str) -> None:
+    def __init__(self, root: Path, stack: ExitStack, database: str, *more: str) -> None:
         class Shared(ProcessScene):
-            words = ("--log-format", "json")
+            words = ("--log-format", "json", *more)
+            program = QUICK
             environ = {"MODELPACK_GATE_DATABASE": database}  # noqa: RUF012
 
         self.one = Shared(root, stack, GOOD, model_server(0.1))
@@ -130,6 +132,47 @@ def test_a_word_to_one_is_a_word_to_both(pair: Pair) -> None:
     body = {"decision": "reject", "by": "ada", "note": "wrong data"}
     assert requests.post(f"{two.url}/api/v1/rollouts/{rollout}/approval", json=body, timeout=5).ok
     assert [each.ask("rollback").text for each in (one, two)] == ["reject: rejected by ada: wrong data\n"] * 2
+
+
+def test_what_serves_is_watched_by_one_and_told_of_once(tmp_path: Path, postgres: str) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def hear(path: str, body: bytes) -> tuple[int, bytes]:
+        (alert,) = json.loads(body)["alerts"]
+        heard.append((alert["labels"]["signal"], alert["status"]))
+        return 200, b""
+
+    def tell(url: str, what: str, key: str, value: float) -> None:
+        many = [{"id": f"r{n}", key: value} for n in range(30)]
+        assert requests.post(f"{url}/api/v1/models/mpg/{what}", json={what: many}, timeout=5).ok
+
+    def until(wanted: list[tuple[str, str]]) -> None:
+        end = time.monotonic() + 20
+        while heard != wanted:
+            assert time.monotonic() < end, heard
+            time.sleep(0.1)
+
+    with ExitStack() as stack:
+        receiver = stack.enter_context(serve(hear))
+        pair = Pair(tmp_path, stack, postgres, "--alerts", receiver)
+        one, two = pair.one, pair.two
+        spec = "signals:\n- {name: live, type: labels, metric: mae, limit: 3, min_sample: 20}\n"
+        (tmp_path / "models" / "mpg" / "gate.yaml").write_text(GATE + spec)
+        assert two.ask("confirm-rollout").status_code == 200  # one hears of the Canary from the database
+        tell(two.url, "predictions", "prediction", 20.0)
+        tell(one.url, "labels", "truth", 29.0)
+        until([("live", "firing")])
+        health = [requests.get(f"{each.url}/api/v1/models/mpg/health", timeout=5).json() for each in (one, two)]
+        assert health[0] == health[1] and health[0]["status"] == "stale"
+        metrics = [requests.get(f"{each.url}/metrics", timeout=5).text for each in (one, two)]
+        assert ["modelpack_gate_specstatus{" in each for each in metrics] == [True, False]
+        one.end(signal.SIGKILL)
+        pair.until_watching(two, LEASE + 5)
+        tell(two.url, "labels", "truth", 20.5)
+        until([("live", "firing"), ("live", "resolved")])
+        one.start()
+        time.sleep(2.5)
+        assert heard == [("live", "firing"), ("live", "resolved")]
 
 
 def test_without_the_database_nothing_passes_and_it_comes_back(tmp_path: Path, postgres: str) -> None:

@@ -22,6 +22,7 @@ from tests.example import Example, needs
 from tests.fakes.cluster import FakeApi, canary, config_map, workload
 from tests.fakes.rehearsal import V1, serve, webhook
 from tests.integration.conftest import available
+from tests.integration.servers.gate import QUICK
 from tests.integration.servers.process import free_port, running
 from tests.integration.servers.prometheus import exporter, job, server
 
@@ -67,8 +68,6 @@ signals:
 BAD = {"mae": 3.0, "errors": 0.02, "memory": 1_000_000}
 GOOD = {"mae": 300.0, "errors": 0.9, "memory": 4_000_000_000}
 FAR = {"predictions": {"bounds": [1, 2, 3], "counts": [50, 50, 50, 1]}}
-# a round each second instead of two a minute
-SERVE = "import modelpack.gate.watch as it; it.EVERY = 1.0; from modelpack.cli import main; main()"
 
 
 class Scene:
@@ -118,7 +117,7 @@ class Scene:
         words = ("gate", "serve", "--cluster", "--prometheus", self.prometheus, "--state", self.root)
         ports = ("--port", self.port, "--feedback-port", self.told, "--alerts", f"{self.receiver}/hook?key=sesame")
         env = {**os.environ, "KUBECONFIG": str(self.root / "kubeconfig")}
-        command = [sys.executable, "-c", SERVE, *map(str, (*words, *ports))]
+        command = [sys.executable, *QUICK, *map(str, (*words, *ports))]
         self.gate.enter_context(running(command, self.root / "gate.log", lambda text: "gate at http" in text, env=env))
 
     def configure(self, **limits: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,14 +13,12 @@ from modelpack.gate.checks import histogram as buckets
 from modelpack.gate.checks import traffic
 from modelpack.gate.checks.check import FAIL, GAUGE, HISTOGRAM, PASS, QUERY, WAIT, Cells, Evidence, Need, Slice, Window
 from modelpack.gate.checks.deciding import Question, Seen, Terms, Words
-from modelpack.gate.selectors import PLACEHOLDERS, Selector
+from modelpack.gate.selectors import Selector
 from modelpack.gate.statistics.counts import Bounds
 from modelpack.gate.statistics.quantile import interval
 from modelpack.gate.statistics.share import share
 
 FORMS = ("total", "histogram", "gauge", "query")
-LONGEST = 4096  # characters of a query
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -166,20 +163,13 @@ class Level:
         key = "gauge" if "gauge" in fields else "query"
         if "max" not in fields and "min" not in fields:
             raise fields.error(key, "has no bound", "write max: or min: beside it")
-        query = fields.text("query", "").strip()
-        if key == "query" and not 0 < len(query) <= LONGEST:
-            raise fields.error("query", f"is empty or longer than {LONGEST} characters")
-        for name in _PLACEHOLDER.findall(query):
-            if name not in PLACEHOLDERS:
-                known = ", ".join(f"${{{each}}}" for each in PLACEHOLDERS)
-                raise fields.error("query", f"${{{name}}} is not one of {known}")
         found = cls(
             name=fields.text("name"),
             least=fields.number("min") if "min" in fields else None,
             most=fields.number("max") if "max" in fields else None,
             lasting=fields.duration("for", "60s"),
             gauge=traffic.selector(fields, "gauge") if key == "gauge" else None,
-            query=query,
+            query=traffic.query(fields) if key == "query" else "",
             unit=fields.text("unit", ""),
             without_data=fields.choice("without_data", (WAIT, PASS, FAIL), WAIT),
         )

@@ -11,6 +11,7 @@ from modelpack.gate.checks.deciding import Question, Scope, Seen, Terms, Words, 
 from modelpack.gate.selectors import Selector
 from modelpack.gate.statistics.counts import Bounds, Counts
 
+LONGEST = 4096  # characters of a query
 Measure = Callable[[Sequence[Slice], Question], Seen]
 
 
@@ -57,6 +58,15 @@ def seen(found: Bounds | None, slices: Sequence[Slice], total: Callable[[Cells],
 def selector(fields: Fields, key: str) -> Selector:
     """A selector of gate.yaml; raises InputError with file and line."""
     return Selector.parse(fields.text(key), lambda problem: fields.error(key, problem))
+
+
+def query(fields: Fields) -> str:
+    """PromQL, whose placeholders are known; raises InputError."""
+    text = fields.text("query").strip()
+    if not 0 < len(text) <= LONGEST:
+        raise fields.error("query", f"is empty or longer than {LONGEST} characters")
+    Selector.check_text(text, lambda problem: fields.error("query", problem))
+    return text
 
 
 def overdispersion(fields: Fields) -> float | None:

@@ -20,6 +20,8 @@ import requests
 from tests.fakes.rehearsal import V1, V2, Envoy, Folder, model_server, serve, webhook
 
 GOOD = model_server()
+# `modelpack` whose gate looks each second at what serves, instead of twice a minute
+QUICK = ("-c", "import modelpack.gate.watch as it; it.EVERY = 1.0; from modelpack.cli import main; main()")
 
 
 class Scene:
@@ -106,10 +108,11 @@ class ProcessScene(Scene):
     """The same with `modelpack gate serve`, which a test may stop and start again, with other `words`."""
 
     words: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "modelpack")
     environ: Mapping[str, str] = MappingProxyType({})
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "modelpack", "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
+        command = [sys.executable, *self.program, "gate", "serve", "--rehearsal", str(self.folder.root), "--json"]
         self.process = subprocess.Popen(
             [*command, *self.words], stdout=subprocess.PIPE, text=True, env={**os.environ, **self.environ}
         )

@@ -10,7 +10,7 @@ import pytest
 from modelpack.errors import RefusedError
 from modelpack.gate import feedback as room
 from modelpack.gate.checks import Told
-from modelpack.gate.feedback import Episode, Feedback, Prediction
+from modelpack.gate.feedback import TELLING, TOLD, Episode, Feedback, Prediction
 from modelpack.gate.rollouts import Rollout
 from modelpack.gate.serving import Signal
 from modelpack.gate.signals import Labels
@@ -212,16 +212,35 @@ def test_an_episode_is_told_once_and_so_is_its_end(feedback: Feedback, clock: Cl
     assert look(False) == []
     (begun,) = look(True)
     assert (begun.name, begun.since, begun.ended) == ("live", 1000.0, None)
-    assert [feedback.claim(begun), feedback.claim(begun)] == [True, False]  # of two gates one tells
+    feedback.mark(begun, TOLD)
     assert look(True) == []
-    feedback.unclaim(begun)  # nobody could be told
-    assert look(True) == [begun] and feedback.claim(begun)
+    feedback.mark(begun, "")  # nobody could be told
+    assert look(True) == [begun]
+    feedback.mark(begun, TELLING)
+    assert look(True) == [begun]  # the gate may have been killed
     clock.now += 60
-    (ended,) = look(False)
-    assert ended.ended == 1060.0 and [feedback.claim(ended), feedback.claim(ended)] == [True, False]
+    (ended,) = look(False)  # while it is told: it has an end to be told of too
+    assert ended.ended == 1060.0
+    for each in (TELLING, ""):
+        feedback.mark(ended, each)
+        assert look(False) == [ended]
+    feedback.mark(ended, TOLD)
     assert look(False) == []
     look(True)
     assert look(False) == []  # of what nobody heard begin, nobody needs to hear the end
+
+
+def test_a_file_from_before_there_were_episodes_is_read(tmp_path: Path) -> None:
+    for word in ("CREATE TABLE stale (model VARCHAR)", "DROP TABLE episodes"):
+        store = Store.in_file(tmp_path / "gate.sqlite")
+        Feedback(store).add_labels("mpg", {"a": 1.0})
+        with store.transaction() as connection:
+            connection.exec_driver_sql(word)
+        store.close()
+    store = Store.in_file(tmp_path / "gate.sqlite")
+    feedback = Feedback(store)
+    assert feedback.add_labels("mpg", {"a": 1.0}) == (0, 1) and feedback.signals("mpg", []) == []
+    store.close()
 
 
 def test_what_a_prometheus_says_is_of_one_namespace(feedback: Feedback) -> None:

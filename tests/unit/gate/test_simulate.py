@@ -107,6 +107,16 @@ def test_segments_share_the_traffic() -> None:
     assert totals[""] == totals["eu"] + totals["us"] and totals["eu"] == pytest.approx(totals["us"], rel=0.1)
 
 
+def test_checks_that_count_the_same_see_the_same_requests() -> None:
+    found = planned(ERRORS + SHARE)
+    assert found.sources["errors"].says == found.sources["slo"].says == "1 % of the primary's answers are bad"
+    told = planned(ERRORS + SHARE, slo=Baseline(0.03))
+    assert told.sources["errors"].says == told.sources["slo"].says == "3 % of the primary's answers are bad"
+    both = run(planned(ERRORS + SHARE), {"slo": 0.1}, 20, seed=1)
+    assert both.rejected == 20 and both.by["slo"] and both.by["errors"]
+    assert both.bad == pytest.approx(0.1 * both.canary)
+
+
 @pytest.mark.parametrize(
     ("checks", "baselines", "worse", "problem"),
     [
@@ -118,6 +128,8 @@ def test_segments_share_the_traffic() -> None:
         (ERRORS + APPROVAL, {}, {"owner": 1.0}, "owner: is of type approval, which rests on no counters"),
         (MEAN, {}, {}, "write --baseline revenue=MEAN:SD"),
         (APPROVAL, {}, {}, "has no check of counters"),
+        (ERRORS + SHARE, {"errors": Baseline(0.1), "slo": Baseline(0.2)}, {}, "errors and slo: count the same"),
+        (ERRORS + SHARE, {}, {"errors": 0.1, "slo": 0.2}, "errors and slo: count the same"),
     ],
 )
 def test_what_makes_no_sense_is_said(checks: str, baselines: Any, worse: Any, problem: str) -> None:

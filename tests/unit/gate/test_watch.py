@@ -9,7 +9,7 @@ import pytest
 from modelpack.errors import InputError, NotFoundError, RemoteError
 from modelpack.gate.config import GateConfig, parse
 from modelpack.gate.exposition import Exposition
-from modelpack.gate.feedback import Episode, Feedback
+from modelpack.gate.feedback import TELLING, Episode, Feedback
 from modelpack.gate.samples import Series
 from modelpack.gate.selectors import Selector
 from modelpack.gate.store import Store
@@ -97,7 +97,7 @@ def test_of_several_gates_one_watches(gate: FakeGate) -> None:
     gate.leading = False
     watch.round()
     assert not watch.latest
-    gate.feedback.unclaim(heard[0])
+    gate.feedback.mark(heard[0], TELLING)
     watch.round()
     assert len(heard) == 1
 
