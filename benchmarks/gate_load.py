@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import signal
@@ -19,20 +18,27 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple, cast
+
+import sqlalchemy as sa
 
 from benchmarks.measure import FailedError
 from modelpack.gate.samples import Series
 from modelpack.gate.selectors import Selector
+from modelpack.gate.store import Store
 from modelpack.gate.target import Endpoint, Target
+from modelpack.gate.webhooks import PATH
+from tests.integration.servers.postgres import postgres
 
 HOOKS = ("confirm-traffic-increase", "rollback", "event", "confirm-promotion")
 READING, QUERY = 0.008, 0.004  # seconds that an API server and a Prometheus take
 INTERVAL = 60.0  # seconds between Flagger's ticks
 CONNECTIONS = 64
+LONGEST = 15.0  # seconds for an answer
 GATE = b"""\
 apiVersion: modelpack.dev/v1
 kind: Gate
@@ -122,55 +128,95 @@ def serve(folder: Path, database: str) -> None:
     run(folder, Cluster(), "127.0.0.1", 0, lambda url: print(url, flush=True), Options(database=database))
 
 
-class Connection:
+class Connection(asyncio.Protocol):
     """One kept connection; calls on it come one after the other."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._call: Call | None = None
+        self._answer = b""
+        self._transport: asyncio.Transport | None = None
 
-    async def call(self, hook: str, canary: str, message: str) -> int:
-        metadata = {"model": "mpg", "eventMessage": message} if hook == "event" else {"model": "mpg"}
-        body = json.dumps(
-            {"name": canary, "namespace": "load", "phase": "Progressing", "checksum": "c1", "metadata": metadata}
-        ).encode()
-        head = f"POST /flagger/{hook} HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n"
-        self._writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await self._reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
-        await self._reader.readexactly(int(length[1]) if length else 0)
-        return int(answer.split(b" ", 2)[1])
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def send(self, call: Call) -> None:
+        assert self._transport
+        self._call = call
+        self._transport.write(call.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        if end and self._call and len(body) == int(head.partition(b"content-length: ")[2].partition(b"\r")[0]):
+            call, self._call, self._answer = self._call, None, b""
+            self._load.answered(call, head[9:12].decode(), self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._call:
+            self._load.answered(self._call, "lost", None)
 
 
-async def load(url: str, canaries: int, rate: float, seconds: float) -> tuple[list[float], Counter[str]]:
-    """Call at a rate for a time: each call's seconds from when it was due, and how many had which answer."""
-    host, port = url.removeprefix("http://").split(":")
-    free: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(CONNECTIONS):
-        free.put_nowait(Connection(*await asyncio.open_connection(host, int(port))))
-    took: list[float] = []
-    answers: Counter[str] = Counter()
+class Call(NamedTuple):
+    due: float
+    hook: str
+    request: bytes
 
-    async def one(number: int, due: float) -> None:
-        connection = await free.get()
-        hook, turn = HOOKS[number // canaries % len(HOOKS)], number // canaries // len(HOOKS)
-        try:
-            status = await asyncio.wait_for(connection.call(hook, f"c{number % canaries}", f"Advance, {turn}"), 10)
-            answers[f"{hook} {status}"] += 1
-            free.put_nowait(connection)
-        except (OSError, EOFError, asyncio.TimeoutError) as error:  # apart from TimeoutError before 3.11
-            answers[f"lost: {type(error).__name__}"] += 1
-            free.put_nowait(Connection(*await asyncio.open_connection(host, int(port))))
-        took.append(time.monotonic() - due)
 
-    begun, tasks = time.monotonic(), set()
-    for number in range(int(rate * seconds)):
-        due = begun + number / rate
-        if (pause := due - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        tasks.add(task := asyncio.create_task(one(number, due)))
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    return took, answers
+class Load:
+    """Calls at a steady pace: the seconds that each took from when it was due, and how many had which answer."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+        self.answers: Counter[str] = Counter()
+        self._free: list[Connection] = []
+        self._waiting: deque[Call] = deque()
+        self._sent = 0
+
+    async def run(self, url: str, calls: Iterable[tuple[str, str, str]], rate: float) -> None:
+        """Each of `calls` is hook, Canary and an event's message."""
+        host, port = url.removeprefix("http://").split(":")
+        loop = asyncio.get_running_loop()
+        for _ in range(CONNECTIONS):
+            self._free.append((await loop.create_connection(lambda: Connection(self), host, int(port)))[1])
+        begun = loop.time()
+        for number, (hook, canary, message) in enumerate(calls):
+            due = begun + number / rate
+            if (pause := due - loop.time()) > 0.001:
+                await asyncio.sleep(pause)
+            self._waiting.append(Call(due, hook, _request(hook, canary, message)))
+            self._sent += 1
+            self._next()
+        end = loop.time() + LONGEST
+        while len(self.took) < self._sent and loop.time() < end:
+            await asyncio.sleep(0.05)
+        self.answers["lost"] += self._sent - len(self.took)
+
+    def answered(self, call: Call, status: str, free: Connection | None) -> None:
+        self.took.append(asyncio.get_running_loop().time() - call.due)
+        self.answers[f"{call.hook} {status}"] += 1
+        if free:
+            self._free.append(free)
+            self._next()
+
+    def _next(self) -> None:
+        while self._free and self._waiting:
+            self._free.pop().send(self._waiting.popleft())
+
+
+def _request(hook: str, canary: str, message: str) -> bytes:
+    metadata = f'{{"model":"mpg","eventMessage":"{message}"}}' if message else '{"model":"mpg"}'
+    body = f'{{"name":"{canary}","namespace":"load","phase":"Progressing","checksum":"c1","metadata":{metadata}}}'
+    head = f"POST {PATH}{hook} HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def schedule(canaries: int, start: int, count: int) -> Iterator[tuple[str, str, str]]:
+    """All Canaries in turn, each with another hook each time. An event says something new, as Flagger's do."""
+    for number in range(start, start + count):
+        turn = number // canaries
+        hook = HOOKS[(number + turn) % len(HOOKS)]
+        yield hook, f"c{number % canaries}", f"Advance, {turn}" if hook == "event" else ""
 
 
 def memory(pid: int) -> float:
@@ -195,40 +241,65 @@ def main() -> None:
     options.add_argument("--rollouts", type=int, default=1000)
     options.add_argument("--rate", type=float, default=500.0, help="calls a second")
     options.add_argument("--seconds", type=float, default=60.0)
-    options.add_argument("--database", default="", help="a PostgreSQL, in the place of a file")
+    options.add_argument("--postgres", action="store_true", help="a PostgreSQL of its own, in the place of a file")
+    options.add_argument("--database", default="", help=argparse.SUPPRESS)
     options.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.serve:
         serve(given.serve, given.database)
         return
-    with tempfile.TemporaryDirectory() as folder, gate(Path(folder), given.database) as (url, pid):
-        begun = time.monotonic()
-        asyncio.run(load(url, given.rollouts, 100.0, given.rollouts / 100))  # each Canary's first call: its rollout
-        print(f"{given.rollouts} rollouts began within {time.monotonic() - begun:.0f} s")
-        time.sleep(10)
-        before, used, begun = series(url, "modelpack_gate_webhooks_total"), processor(pid), time.monotonic()
-        parts = max(1, round(given.seconds / 10))
-        print(f"{'seconds':>8} {'calls':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'MiB':>6} {'CPU':>5}")
-        all_took: list[float] = []
-        all_answers: Counter[str] = Counter()
-        for part in range(1, parts + 1):
-            now = time.monotonic(), processor(pid)
-            took, answers = asyncio.run(load(url, given.rollouts, given.rate, given.seconds / parts))
-            share = (processor(pid) - now[1]) / (time.monotonic() - now[0])
-            print(_row(f"{part * given.seconds / parts:.0f}", took, memory(pid), share))
-            all_took += took
-            all_answers += answers
-        share = (processor(pid) - used) / (time.monotonic() - begun)
-        print(_row("all", all_took, memory(pid), share))
-        recorded = series(url, "modelpack_gate_webhooks_total") - before
-        print(f"answers: {', '.join(f'{count} {name}' for name, count in sorted(all_answers.items()))}")
-        print(f"sent {len(all_took)}, counted by the gate {recorded:.0f}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = stack.enter_context(postgres()) if given.postgres else ""
+        url, pid = stack.enter_context(gate(folder, database))
+        measured(url, pid, given.rollouts, given.rate, given.seconds)
+        store = Store(database) if database else Store.in_file(folder / "gate.sqlite")
+        with closing(store), store.transaction() as connection:
+            rows = connection.execute(sa.text("select hook, count(*) from events group by hook order by hook"))
+            print(f"events in the database: {', '.join(f'{count} {hook}' for hook, count in rows)}")
+
+
+def measured(url: str, pid: int, canaries: int, rate: float, seconds: float) -> None:
+    begun = time.monotonic()
+    first = ((HOOKS[0], f"c{number}", "") for number in range(canaries))
+    asyncio.run(Load().run(url, first, 100.0))  # each Canary's first call: its rollout
+    print(f"{canaries} rollouts began within {time.monotonic() - begun:.0f} s")
+    time.sleep(10)
+    idle, begun = processor(pid), time.monotonic()
+    time.sleep(10)
+    print(f"looks alone: {(processor(pid) - idle) / (time.monotonic() - begun):.0%} of a processor")
+    before, used, own = series(url, "modelpack_gate_webhooks_total"), processor(pid), time.process_time()
+    parts, begun = max(1, round(seconds / 10)), time.monotonic()
+    each = int(rate * seconds / parts)
+    print(f"{'seconds':>8} {'calls':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'MiB':>6} {'CPU':>5} {'load':>5}")
+    all_took: list[float] = []
+    all_answers: Counter[str] = Counter()
+    for part in range(parts):
+        now, load = (time.monotonic(), processor(pid)), Load()
+        asyncio.run(load.run(url, schedule(canaries, part * each, each), rate))
+        share = (processor(pid) - now[1]) / (time.monotonic() - now[0])
+        print(_row(f"{(part + 1) * seconds / parts:.0f}", load.took, memory(pid), share), flush=True)
+        all_took += load.took
+        all_answers += load.answers
+    share, own = (processor(pid) - used) / (time.monotonic() - begun), time.process_time() - own
+    print(_row("all", all_took, memory(pid), share))
+    calls = len(all_took)
+    print(
+        f"CPU a call: {1000 * (processor(pid) - used) / calls:.2f} ms, of the load itself {1000 * own / calls:.2f} ms"
+    )
+    recorded = series(url, "modelpack_gate_webhooks_total") - before
+    print(f"answers: {', '.join(f'{count} {name}' for name, count in sorted(all_answers.items()))}")
+    print(f"sent {each * parts}, counted by the gate {recorded:.0f}")
 
 
 def _row(title: str, took: list[float], mib: float, share: float) -> str:
     ordered = sorted(took)
     times = [1000 * ordered[min(len(took) - 1, int(q * len(took)))] for q in (0.5, 0.99, 1.0)]
-    return f"{title:>8} {len(took):>7} " + " ".join(f"{each:>8.1f}" for each in times) + f" {mib:>6.0f} {share:>5.0%}"
+    return (
+        f"{title:>8} {len(took):>7} "
+        + " ".join(f"{each:>8.1f}" for each in times)
+        + f" {mib:>6.0f} {share:>5.0%} {os.getloadavg()[0]:>5.1f}"
+    )
 
 
 if __name__ == "__main__":

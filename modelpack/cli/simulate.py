@@ -193,8 +193,9 @@ def _text(plan: Plan, found: list[Scenario], seed: int) -> str:
             f"{_name(plan, each.worse)}: held, since not decided by the end of the horizon: {', '.join(few)}"
         ] * bool(few)
     lines += [
-        "after, 9 of 10: until the verdict, the median and what 9 of 10 rollouts need; requests: of both versions until",
-        "then, the median; its own: the canary's, on average; extra bad: of those, what the primary would have got right",
+        "after, 9 of 10: until the verdict, the median and what 9 of 10 rollouts need; requests: of both versions",
+        "until then, the median; its own: the canary's, on average; extra bad: of those, what the primary would have",
+        "got right",
     ]
     lines += [f"{name}: {source.says}" for name, source in plan.sources.items()]
     lines += [f"{name}: {why}" for name, why in plan.left_out.items()]

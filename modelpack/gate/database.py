@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,6 +23,7 @@ from modelpack.errors import InputError, ModelpackError, RemoteError
 
 LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s that Flagger waits
 HUNG = 20.0  # seconds in a transaction without a statement after which PostgreSQL ends it
+QUEUED = 60.0  # seconds that a write to SQLite waits for those before it; each takes less than a millisecond
 LEASE = 10.0  # seconds without a sign of life after which another gate watches
 _CONNECTIONS = 20  # of one gate; PostgreSQL allows 100 unless told otherwise
 _TAKEN = "55P03"  # PostgreSQL's lock_not_available
@@ -49,7 +50,7 @@ class Database:
         """`url` is SQLAlchemy's, and may hold a password: no message has it. Contacts nobody yet. Raises InputError."""
         self._term = secrets.token_hex(8)
         self._here = threading.local()
-        self._finding, self._writer = threading.Lock(), threading.RLock()
+        self._finding = threading.Lock()
         self._locks: WeakValueDictionary[tuple[str, ...], threading.Lock] = WeakValueDictionary()
         try:
             address = sa.make_url(url)
@@ -60,14 +61,18 @@ class Database:
             options: dict[str, Any] = {"pool_size": _CONNECTIONS, "pool_timeout": LOCK_TIMEOUT, "max_overflow": 0}
             if address.drivername == _POSTGRES:
                 options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 3}}
-            self._engine = sa.create_engine(address, **options)
+            self._engine = self._writer = sa.create_engine(address, **options)
+            self.shared = self._engine.dialect.name == "postgresql"
+            if not self.shared:
+                self._writer = sa.create_engine(address, pool_size=1, max_overflow=0, pool_timeout=QUEUED)
         except (ArgumentError, ValueError) as error:
             raise InputError("the database's address", "cannot be read", f"use {_POSTGRES}://…") from error
         except ModuleNotFoundError as error:
             remedy = "run pip install 'modelpack-delivery[postgres]'"
             raise InputError("the database", f"needs {error.name}", remedy) from error
-        self.shared = self._engine.dialect.name == "postgresql"
-        sa.event.listen(self._engine, "connect", _tune_shared if self.shared else _tune)
+        sa.event.listen(self._writer, "connect", _tune_shared if self.shared else _tune)
+        if not self.shared:
+            sa.event.listen(self._engine, "connect", _tune_reader)
 
     @property
     def name(self) -> str:
@@ -77,7 +82,7 @@ class Database:
     def create(self, meta: sa.MetaData) -> None:
         """Make the tables that are not there. Raises RemoteError for what cannot be opened, InputError for others."""
         try:
-            with self.locked("tables"), self.transaction() as connection:
+            with self.locked("tables"), self.writing() as connection:
                 for each in (meta, _meta):
                     each.create_all(connection)
                 seen = sa.inspect(connection)
@@ -94,16 +99,28 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._writer.dispose()
+
+    def transaction(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that reads; raises DatabaseError if the database fails. In SQLite it cannot write."""
+        return self._within(self._engine)
+
+    def writing(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that writes; raises DatabaseError if the database fails, a full disk included.
+
+        SQLite has one writer, and lets the others try again now and then until it gives up: here they queue for the
+        one connection that can write. So none of them begins in a transaction that only reads.
+        """
+        return self._within(self._writer)
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction; raises DatabaseError if the database fails, a full disk included."""
+    def _within(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         outer: sa.Connection | None = getattr(self._here, "connection", None)
         try:
             if outer is not None:
                 yield outer
                 return
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 self._here.connection = connection
                 try:
                     yield connection
@@ -114,16 +131,6 @@ class Database:
             if getattr(cause, "sqlstate", "") == _TAKEN:
                 raise DatabaseError("the gate", "is busy") from error
             raise DatabaseError("the gate's database", f"failed: {cause}") from error
-
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes. SQLite has one writer, and has the others look now and then: here they queue."""
-        if self.shared:
-            with self.transaction() as connection:
-                yield connection
-            return
-        with self._writer, self.transaction() as connection:
-            yield connection
 
     @contextmanager
     def locked(self, *names: str) -> Iterator[None]:
@@ -161,7 +168,7 @@ class Database:
             return self._term
         now = sa.extract("epoch", sa.func.clock_timestamp())
         ours = (_leases.c.holder == self._term) & (_leases.c.until >= now)
-        with self.transaction() as connection:
+        with self.writing() as connection:
             if connection.execute(_leases.update().where(ours).values(until=now + LEASE)).rowcount:
                 return self._term
             self._term = secrets.token_hex(8)
@@ -182,7 +189,7 @@ class Database:
     def yield_lease(self) -> None:
         """Let another gate watch at once."""
         if self.shared:
-            with self.transaction() as connection:
+            with self.writing() as connection:
                 connection.execute(_leases.delete().where(_leases.c.holder == self._term))
 
 
@@ -205,3 +212,8 @@ def _tune(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _tune_reader(connection: Any, _: Any) -> None:
+    _tune(connection, _)
+    connection.execute("PRAGMA query_only=ON")

@@ -46,6 +46,7 @@ _MOVES_NOTHING = ("confirm-rollout", "event")
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
 _NOTHING = Measured()
+_TOO_LATE = Decision(HOLD, "the gate took too long to answer: ask again")
 Mint = Callable[[str, Call, Target, GateConfig, float], Rollout]
 
 
@@ -56,6 +57,9 @@ class Answer:
     status: int
     decision: Decision
     rollout: str = ""
+
+
+LATE = Answer(403, _TOO_LATE)
 
 
 class Gate:
@@ -129,9 +133,11 @@ class Gate:
 
     # -- Flagger's calls
 
-    def answer(self, call: Call) -> Answer:
-        """Answer one call, and record it."""
+    def answer(self, call: Call, until: float = math.inf) -> Answer:
+        """Answer one call, and record it. After `until` (monotonic seconds) nobody waits for it any more."""
         answer = self.decide(call)
+        if time.monotonic() > until:
+            answer = replace(LATE, rollout=answer.rollout)
         self.note(call, answer)
         return answer
 
@@ -232,8 +238,9 @@ class Gate:
         if self.leading:
             self._asking.begin(rollout, target, self._term)
         judged, at = self._judged.get((rollout.namespace, rollout.name), ("", -math.inf))
-        again = self.leading and not (judged == rollout.id and 0 <= now - at < JUDGED)
-        return self._judge(rollout, target, now) if again else rollout
+        meter = self._meters.get((rollout.namespace, rollout.name))
+        fresh = judged == rollout.id and 0 <= now - at < JUDGED and not (meter and meter.late(now))
+        return self._judge(rollout, target, now) if self.leading and not fresh else rollout
 
     def _mint(self, call: Call, target: Target, now: float, mint: Mint = lifecycle.mint) -> Rollout:
         files, config = self.read_config(call.namespace, call.model)

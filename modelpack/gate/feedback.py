@@ -228,7 +228,7 @@ class Feedback:
 
         What was `TELLING` when a gate was killed is told again: an alarm twice is better than none.
         """
-        with self._store.transaction() as connection:
+        with self._store.writing() as connection:
             if episode.ended is None:
                 connection.execute(_episodes.update().where(_at(episode)).values(told=told))
             elif told == TOLD:

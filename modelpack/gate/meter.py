@@ -149,9 +149,13 @@ class Meter:
 
     def trouble(self, name: str, now: float) -> str:
         """Why a check's metrics cannot be read, "" if they can; also while they are waited for for too long."""
-        if self._asked is not None and now - self._asked > PATIENCE:
+        if self._asked is not None and self.late(now):
             return f"the metrics: there is no answer for {now - self._asked:.0f} s"
         return self.unreachable or self.wrong.get(name, "")
+
+    def late(self, now: float) -> bool:
+        """Whether metrics are waited for for too long: what was judged before does not stand any more."""
+        return self._asked is not None and now - self._asked >= PATIENCE
 
     def silent(self, name: str, now: float) -> float:
         """Seconds since the canary last answered a request of this check (by the counters' time), or since a metric

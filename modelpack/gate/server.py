@@ -103,7 +103,7 @@ def _beside(listener: socket.socket | None, store: Store) -> Iterator[None]:
 
 
 def _server(app: Any) -> _Server:
-    quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "proxy_headers": False}
     return _Server(uvicorn.Config(app, **quiet, timeout_graceful_shutdown=STOP_TIMEOUT, lifespan="off"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -15,20 +13,19 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from modelpack import __version__
 from modelpack.errors import InputError, NotFoundError, RefusedError
 from modelpack.gate.access import OPEN, Access
 from modelpack.gate.body import BoundedBody
-from modelpack.gate.engine import Answer, Gate
+from modelpack.gate.engine import Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.feedback_api import routes
 from modelpack.gate.live import Live
 from modelpack.gate.record import record
 from modelpack.gate.refusals import add_refusals
 from modelpack.gate.report import ASSETS_DIR, page_html, render_report
-from modelpack.gate.rollouts import Call, Rollout
+from modelpack.gate.rollouts import Rollout
 from modelpack.gate.schema import (
     ApprovalBody,
     Approved,
@@ -44,8 +41,7 @@ from modelpack.gate.schema import (
 from modelpack.gate.store import LISTED, Store
 from modelpack.gate.verdict import PASSES
 from modelpack.gate.watch import Watch
-
-PRE_ROLLOUT_WAIT = 50.0  # seconds; the hook's timeout is to be 60 s
+from modelpack.gate.webhooks import PATH, Calls, Webhooks
 
 Hook = Enum("Hook", {name: name for name in PASSES}, type=str)  # type: ignore[misc]  # the names stand in one place
 _Words = Annotated[str, Query(max_length=253, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -67,18 +63,17 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
     feedback, live = gate.feedback, Live()
     described_as = Depends(HTTPBearer(auto_error=False, description="a token, where the gate was given some"))
     reads, writes = [described_as, Depends(access.reader)], [described_as]
+    calls = Calls(gate, exposition.count)
+    app.add_middleware(Webhooks, calls=calls)
     app.add_middleware(BoundedBody)
 
     add_refusals(app)
 
-    @app.post("/flagger/{hook}", response_class=PlainTextResponse, responses=_REFUSALS, tags=["flagger"])
+    @app.post(PATH + "{hook}", response_class=PlainTextResponse, responses=_REFUSALS, tags=["flagger"])
     async def flagger(hook: Hook, body: Webhook) -> Response:
         """One of Flagger's webhooks: 200 to pass, 403 with the reason to refuse (`rollback` rolls back on 200)."""
-        call = body.call(hook.value)
-        answer = await _answer(gate, call)
-        exposition.count(call.hook, answer.status)
-        reason = answer.decision.reason.encode("utf-8", "replace").decode()
-        return PlainTextResponse(f"{answer.decision.verdict}: {reason}\n", answer.status)
+        status, text = await calls.answer(body.call(hook.value))
+        return PlainTextResponse(text, status)
 
     @app.get(
         "/api/v1/rollouts",
@@ -91,7 +86,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
         request: Request,
         state: State | None = None,
         settled: bool | None = None,
-        model: str | None = Query(None, max_length=253),
+        model: _Words | None = None,
         text: _Words = "",
         before: _Words = "",
         limit: Annotated[int, Query(ge=1, le=LISTED)] = LISTED,
@@ -269,12 +264,3 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "there is no s
 
 def _json(kind: type[BaseModel], answer: Callable[[], Any]) -> str:
     return kind.model_validate(answer()).model_dump_json()
-
-
-async def _answer(gate: Gate, call: Call) -> Answer:
-    """The answer to a call. pre-rollout waits for the golden set: where weights don't climb, no later hook would."""
-    if call.hook == "pre-rollout":
-        answer, until = await run_in_threadpool(gate.decide, call), time.monotonic() + PRE_ROLLOUT_WAIT
-        while time.monotonic() < until and await run_in_threadpool(gate.probing, answer.rollout):
-            await asyncio.sleep(0.1)
-    return await run_in_threadpool(gate.answer, call)

@@ -31,7 +31,8 @@ _rollouts = sa.Table(
     "rollouts",
     _meta,
     sa.Column("id", sa.String, primary_key=True),
-    *(sa.Column(name, sa.String, nullable=False, index=True) for name in ("namespace", "name", "model", "state")),
+    *(sa.Column(name, sa.String, nullable=False) for name in ("namespace", "name")),
+    *(sa.Column(name, sa.String, nullable=False, index=True) for name in ("model", "state")),
     *(sa.Column(name, sa.String, nullable=False) for name in ("checksum", "digest", "image", "primary_image", "phase")),
     *(sa.Column(name, sa.Float, nullable=False) for name in ("weight", "started", "bound", "horizon", "alpha")),
     *(sa.Column(name, sa.Float) for name in ("ended", "traffic_started")),
@@ -42,6 +43,8 @@ _rollouts = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("final", sa.Boolean, nullable=False),
     sa.Column("approved", sa.String, nullable=False),
+    sa.Index("rollouts_open", "ended", "namespace", "name", "started"),
+    sa.Index("rollouts_of_canary", "namespace", "name", "started"),
 )
 _canaries = sa.Table(
     "canaries",
@@ -92,17 +95,21 @@ _events = sa.Table(
     "events",
     _meta,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("rollout", sa.ForeignKey(_ID), index=True, nullable=False),
+    sa.Column("rollout", sa.ForeignKey(_ID), nullable=False),
     sa.Column("t", sa.Float, nullable=False),
     sa.Column("answer", sa.Integer, nullable=False),
     *(sa.Column(name, sa.String, nullable=False) for name in ("hook", "phase", "message", "reason")),
+    sa.Index("events_last", "rollout", "hook", "id"),
 )
 
 # made once: what each call asks for
 _NEWEST = (_rollouts.c.started.desc(), _rollouts.c.id)
+_FIELDS = [each.name for each in fields(Rollout) if each.name != "decision"]
+_DECISION = [each.name for each in fields(Decision)]
+_ROLLOUTS = sa.select(*(_rollouts.c[name] for name in (*_DECISION, *_FIELDS)))
 _HERE = (_rollouts.c.namespace == sa.bindparam("a_namespace")) & (_rollouts.c.name == sa.bindparam("a_name"))
-_BY_ID = _rollouts.select().where(_rollouts.c.id == sa.bindparam("an_id"))
-_OPEN = _rollouts.select().where(_rollouts.c.ended.is_(None)).order_by(*_NEWEST)
+_BY_ID = _ROLLOUTS.where(_rollouts.c.id == sa.bindparam("an_id"))
+_OPEN = _ROLLOUTS.where(_rollouts.c.ended.is_(None)).order_by(*_NEWEST)
 _OPEN_HERE = _OPEN.where(_HERE)
 _EVIDENCE = sa.select(_evidence.c.name, _evidence.c.value).where(_evidence.c.rollout == sa.bindparam("an_id"))
 _LAST_EVENT = (
@@ -112,6 +119,18 @@ _LAST_EVENT = (
     .limit(1)
 )
 _ADD_EVENT = _events.insert()
+_WEIGHT = sa.select(_rollouts.c.weight).where(_rollouts.c.id == sa.bindparam("an_id"))
+_SAVE = _rollouts.update().where(_rollouts.c.id == sa.bindparam("an_id"))
+_ADD_WEIGHT = _weights.insert()
+_WEIGHTS = (
+    sa.select(_weights.c.t, _weights.c.weight)
+    .where(_weights.c.rollout == sa.bindparam("an_id"))
+    .order_by(_weights.c.id)
+)
+_of_check = (_evidence.c.rollout == sa.bindparam("an_id")) & (_evidence.c.name == sa.bindparam("a_name"))
+_ADD_EVIDENCE, _CHANGE_EVIDENCE = _evidence.insert(), _evidence.update().where(_of_check)
+_ADD_POINT = _points.insert()
+_WATCHED = sa.select(_rollouts.c.namespace, _rollouts.c.name).where(_rollouts.c.ended.is_(None)).distinct()
 
 
 @dataclass(frozen=True)
@@ -153,10 +172,11 @@ class Store(Database):
             return
         with self.writing() as connection:
             for rollout in changed:
-                before = connection.scalar(sa.select(_rollouts.c.weight).where(_rollouts.c.id == rollout.id))
-                connection.execute(_rollouts.update().where(_rollouts.c.id == rollout.id).values(_row(rollout)))
+                here = {"an_id": rollout.id}
+                before = connection.scalar(_WEIGHT, here)
+                connection.execute(_SAVE, _row(rollout) | here)
                 if before != rollout.weight:
-                    connection.execute(_weights.insert().values(rollout=rollout.id, t=now, weight=rollout.weight))
+                    connection.execute(_ADD_WEIGHT, {"rollout": rollout.id, "t": now, "weight": rollout.weight})
 
     def files(self, rollout_id: str) -> dict[str, bytes]:
         """What a rollout is judged by: its frozen gate.yaml and the files beside it."""
@@ -187,9 +207,8 @@ class Store(Database):
 
     def watched(self) -> set[tuple[str, str]]:
         """(namespace, name) of the Canaries that have a rollout which has not ended."""
-        query = sa.select(_rollouts.c.namespace, _rollouts.c.name).where(_rollouts.c.ended.is_(None)).distinct()
         with self.transaction() as connection:
-            return {(row.namespace, row.name) for row in connection.execute(query)}
+            return {(namespace, name) for namespace, name in connection.execute(_WATCHED)}
 
     def rollouts(self, **equal: Any) -> list[Rollout]:
         """The newest `LISTED` with these values in these columns; None leaves a column open."""
@@ -214,7 +233,7 @@ class Store(Database):
                 raise NotFoundError(before, "there is no such rollout", "begin with the first page")
             later = (_rollouts.c.started == last.started) & (_rollouts.c.id > last.id)
             where.append((_rollouts.c.started < last.started) | later)
-        query = _rollouts.select().where(*where).order_by(*_NEWEST).limit(most)
+        query = _ROLLOUTS.where(*where).order_by(*_NEWEST).limit(most)
         with self.transaction() as connection:
             return [_rollout(row) for row in connection.execute(query)], total
 
@@ -273,10 +292,9 @@ class Store(Database):
                     continue
                 values = {"value": _write(evidence), "basis": basis.write(window, now)}
                 if last is None:
-                    connection.execute(_evidence.insert().values(rollout=rollout.id, name=name, **values))
+                    connection.execute(_ADD_EVIDENCE, {"rollout": rollout.id, "name": name, **values})
                 else:
-                    here = (_evidence.c.rollout == rollout.id) & (_evidence.c.name == name)
-                    connection.execute(_evidence.update().where(here).values(values))
+                    connection.execute(_CHANGE_EVIDENCE, {"an_id": rollout.id, "a_name": name, **values})
                 if window.pairs is not None:
                     here = (_answers.c.rollout == rollout.id) & (_answers.c.name == name)
                     connection.execute(_answers.delete().where(here))
@@ -284,9 +302,8 @@ class Store(Database):
                     connection.execute(_answers.insert().values(answers))
                 if last is None or replace(last, reason=evidence.reason, n_primary=evidence.n_primary) != evidence:
                     columns = {key: getattr(evidence, key) for key in ("estimate", "low", "high", "n", "verdict")}
-                    connection.execute(
-                        _points.insert().values(rollout=rollout.id, name=name, t=now, weight=rollout.weight, **columns)
-                    )
+                    point = {"rollout": rollout.id, "name": name, "t": now, "weight": rollout.weight}
+                    connection.execute(_ADD_POINT, point | columns)
 
     def bases(self, rollout_id: str) -> dict[str, Basis]:
         """What each check's latest evidence rests on, by its name, without what was counted and told."""
@@ -314,11 +331,8 @@ class Store(Database):
         return rows[::-1][::stride][::-1]
 
     def weights(self, rollout_id: str) -> list[dict[str, float]]:
-        query = (
-            sa.select(_weights.c.t, _weights.c.weight).where(_weights.c.rollout == rollout_id).order_by(_weights.c.id)
-        )
         with self.transaction() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
+            return [dict(row._mapping) for row in connection.execute(_WEIGHTS, {"an_id": rollout_id})]
 
     def add_event(self, rollout_id: str, event: Event) -> None:
         """Note a call, unless it repeats the last one of its hook."""
@@ -357,14 +371,12 @@ class Store(Database):
 
 
 def _row(rollout: Rollout) -> dict[str, Any]:
-    values = {each.name: getattr(rollout, each.name) for each in fields(Rollout)}
-    return {**{key: value for key, value in values.items() if key != "decision"}, **asdict(rollout.decision)}
+    return {name: getattr(rollout, name) for name in _FIELDS} | vars(rollout.decision)
 
 
 def _rollout(row: Any) -> Rollout:
-    values = row._asdict()
-    decision = Decision(values.pop("verdict"), values.pop("reason"), values.pop("final"))
-    return Rollout(**values, decision=decision)
+    count = len(_DECISION)
+    return Rollout(**dict(zip(_FIELDS, row[count:], strict=True)), decision=Decision(*row[:count]))
 
 
 def _write(evidence: Evidence) -> str:

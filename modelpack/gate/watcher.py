@@ -39,7 +39,7 @@ class Watcher:
         """Ends the threads; those that wait for a network are left to themselves."""
         self._stopped.set()
         until = time.monotonic() + STOP_TIMEOUT
-        for thread in (self._thread, *self._lookers.values()):
+        for thread in (self._thread, *tuple(self._lookers.values())):
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
 
@@ -55,11 +55,10 @@ class Watcher:
         while not self.stopped:
             try:
                 for canary in set(self._watched()):
-                    if canary not in self._lookers or not self._lookers[canary].is_alive():
+                    if canary not in self._lookers:
                         looker = threading.Thread(target=self._look_on, args=canary, daemon=True, name=":".join(canary))
                         self._lookers[canary] = looker
                         looker.start()
-                self._lookers = {canary: thread for canary, thread in self._lookers.items() if thread.is_alive()}
             except ModelpackError as error:
                 _log.warning("%s", error)
             except Exception:
@@ -79,5 +78,6 @@ class Watcher:
                 _log.exception("the look at %s/%s goes on after a bug", namespace, name)
                 pause = failing = min(LONGEST, 2 * failing)
             if pause is None:
+                self._lookers.pop((namespace, name), None)
                 return
             self._stopped.wait(max(pause, (time.thread_time() - begun) * len(self._lookers) / SHARE))

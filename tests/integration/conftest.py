@@ -141,9 +141,9 @@ def _gitea(tmp_path_factory: Folder) -> Iterator[gitea.Gitea]:
 
 
 @pytest.fixture(name="postgres")
-def _postgres(tmp_path_factory: Folder) -> Iterator[str]:
+def _postgres() -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
-    with available(lambda: postgres.postgres(tmp_path_factory.mktemp("postgres"))) as url:
+    with available(postgres.postgres) as url:
         yield url
 
 

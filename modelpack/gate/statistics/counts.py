@@ -24,6 +24,7 @@ place of the normal distribution, with one slice's worth of the belief that noth
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from modelpack.gate.statistics.spending import Floats, Reach, Whole, reach, scal
 PRIOR = 1.0
 BELIEF = 1.0  # slices' worth of it
 FOUND = 0.8416  # standard errors: the normal quantile of 80 %
+KNOWN = 10_000  # results that are kept: most looks at a rollout come before its next slice is over
 
 
 class Counts(NamedTuple):
@@ -93,11 +95,25 @@ def compare(
     both = [each for each in slices if each.canary > 0 and each.primary > 0]
     if not both:
         return None
-    found = looks(np.array(both, dtype=np.float64).T, margin=margin, alpha=alpha, overdispersion=overdispersion)
+    table, sample = np.array(both, dtype=np.float64).T, sum(each.canary for each in slices)
+    asked = hashlib.sha256(table.tobytes()).digest(), margin, alpha, overdispersion, sample >= min_sample
+    known = _known.get(asked)
+    if known is None:
+        found = looks(table, margin=margin, alpha=alpha, overdispersion=overdispersion)
+        known = _bounds(found, both, margin, enough=sample >= min_sample)
+        if len(_known) >= KNOWN:
+            _known.clear()
+        _known[asked] = known
+    return known
+
+
+_known: dict[tuple[object, ...], Bounds] = {}
+
+
+def _bounds(found: Looks, both: Sequence[Counts], margin: float, *, enough: bool) -> Bounds:
     above = found.low > margin
     rejected = bool(above.any())
     at = int(above.argmax()) if rejected else len(both) - 1
-    sample = sum(each.canary for each in slices)
     detectable = float(found.detectable[at])
     return Bounds(
         float(found.estimate[at]),
@@ -106,7 +122,7 @@ def compare(
         float(found.canary[at]),
         float(found.primary[at]),
         rejected=rejected,
-        accepted=not rejected and margin > 0 and sample >= min_sample and bool(found.high[at] < margin),
+        accepted=not rejected and margin > 0 and enough and bool(found.high[at] < margin),
         detectable=detectable if detectable < 1 else None,
         n=round(sum(each.canary for each in both[: at + 1])) if rejected else None,
         n_primary=round(sum(each.primary for each in both[: at + 1])) if rejected else None,

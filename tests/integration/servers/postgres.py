@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,34 +28,37 @@ def _bin() -> Path:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """An empty database `gate`; yields its SQLAlchemy URL, password included."""
-    programs, data, password = _bin(), folder / "data", secrets.token_hex(12)
-    data.mkdir(parents=True)
-    (folder / "password").write_text(password)
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        user = pwd.getpwnam(_NOBODY)
-        as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
-        for each in (folder, data, folder / "password"):
-            os.chown(each, user.pw_uid, user.pw_gid)
-        for each in folder.parents:  # pytest's folders are for root alone; to pass through is not to read
-            if each.stat().st_uid == 0 and not each.stat().st_mode & 0o001:
-                each.chmod(each.stat().st_mode | 0o011)
-    login = ["-U", USER, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
-    made = [*as_user, str(programs / "initdb"), "-D", str(data), "-N", "-E", "UTF8", "--locale=C", *login]
-    ran = subprocess.run(made, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
-    if ran.returncode:
-        raise ServerError(f"initdb ended with {ran.returncode}: {ran.stderr}")
-    port = free_port()
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
-    argv = [*as_user, str(programs / "postgres"), "-D", str(data)]
-    for key, value in settings.items():
-        argv += ["-c", f"{key}={value}"]
-    url = f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port}/postgres"
-    with running(argv, folder / "postgres.log", lambda log: "ready to accept connections" in log) as process:
-        try:
-            yield url
-        finally:
-            process.send_signal(signal.SIGINT)  # SIGTERM would have it wait for its clients
-            process.wait(15)
+def postgres() -> Iterator[str]:
+    """An empty database; yields its SQLAlchemy URL, password included.
+
+    Its folder is one of its own below the system's for temporary files: other users may pass through to no other.
+    """
+    programs, password = _bin(), secrets.token_hex(12)
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        data, as_user = folder / "data", list[str]()
+        (folder / "password").write_text(password)
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(_NOBODY)
+            as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
+            for each in (folder, folder / "password"):
+                os.chown(each, user.pw_uid, user.pw_gid)
+        login = ["-U", USER, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
+        made = [*as_user, str(programs / "initdb"), "-D", str(data), "-N", "-E", "UTF8", "--locale=C", *login]
+        ran = subprocess.run(made, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+        if ran.returncode:
+            raise ServerError(f"initdb ended with {ran.returncode}: {ran.stderr}")
+        port = free_port()
+        settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        argv = [*as_user, str(programs / "postgres"), "-D", str(data)]
+        for key, value in settings.items():
+            argv += ["-c", f"{key}={value}"]
+        url = f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port}/postgres"
+        with running(argv, folder / "log", lambda log: "ready to accept connections" in log) as process:
+            try:
+                yield url
+            finally:
+                process.send_signal(signal.SIGINT)  # SIGTERM would have it wait for its clients
+                process.wait(15)
+    finally:
+        shutil.rmtree(folder)

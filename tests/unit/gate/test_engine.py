@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from modelpack.gate.engine import JUDGED, Gate
+from modelpack.gate.engine import Gate
 from modelpack.gate.exposition import Exposition
 from modelpack.gate.measurements import Measurements
+from modelpack.gate.meter import PATIENCE
 from modelpack.gate.rehearsal import Rehearsal
 from modelpack.gate.retention import forget
 from modelpack.gate.rollouts import Approval, Call
@@ -320,7 +321,9 @@ def test_metrics_that_do_not_answer_hold_and_no_call_waits_for_them(scene: Scene
         assert asked.wait(5)
         begun = time.monotonic()
         assert scene.ask("confirm-traffic-increase") == 200
-        scene.now += JUDGED
+        scene.now += PATIENCE / 2
+        assert scene.ask("confirm-traffic-increase") == 200
+        scene.now += PATIENCE / 2  # whenever it was judged last
         assert scene.ask("confirm-traffic-increase") == 403 and "no answer for" in scene.reason
         assert scene.ask("rollback") == 403
         assert time.monotonic() - begun < 1
