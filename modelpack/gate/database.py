@@ -33,7 +33,7 @@ _leases = sa.Table(
     "leases",
     _meta,
     sa.Column("name", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, nullable=False),
+    sa.Column("holder", sa.String, nullable=False, unique=True),  # so that to renew it is no change of a key
     sa.Column("until", sa.Float, nullable=False),  # by the database's clock
 )
 _WATCHER = "watcher"
@@ -179,12 +179,13 @@ class Database:
             return str(connection.scalar(take.returning(_leases.c.holder)) or "")
 
     def leads(self, term: str) -> bool:
-        """Whether that time goes on. It cannot end before the transaction does that this is asked in."""
+        """Whether that time goes on. It cannot end before the transaction does that this is asked in, nor does that keep
+        it from being renewed."""
         if not self.shared:
             return True
         ours = (_leases.c.name == _WATCHER) & (_leases.c.holder == term)
         with self.transaction() as connection:
-            return connection.execute(_leases.select().where(ours).with_for_update(read=True)).first() is not None
+            return connection.execute(_leases.select().where(ours).with_for_update(read=True, key_share=True)).first() is not None
 
     def yield_lease(self) -> None:
         """Let another gate watch at once."""

@@ -185,6 +185,15 @@ def test_what_serves_is_watched_by_one_and_told_of_once(tmp_path: Path, postgres
         assert heard == [("live", "firing"), ("live", "resolved")]
 
 
+def test_a_look_that_takes_its_time_keeps_its_gate_from_no_renewal(postgres: str) -> None:
+    store = Store(postgres)
+    term = store.lead()
+    with ThreadPoolExecutor() as pool, store.locked("canary", "default", "mpg"):
+        assert store.leads(term)
+        assert pool.submit(store.lead).result(2) == term
+    store.close()
+
+
 def test_without_the_database_nothing_passes_and_it_comes_back(tmp_path: Path, postgres: str) -> None:
     with pytest.raises(RemoteError, match="cannot be opened") as refused:
         Store(postgres.replace("@127.0.0.1", "@127.0.0.2"))
