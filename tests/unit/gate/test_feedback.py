@@ -234,7 +234,7 @@ def test_a_file_from_before_there_were_episodes_is_read(tmp_path: Path) -> None:
     for word in ("CREATE TABLE stale (model VARCHAR)", "DROP TABLE episodes"):
         store = Store.in_file(tmp_path / "gate.sqlite")
         Feedback(store).add_labels("mpg", {"a": 1.0})
-        with store.transaction() as connection:
+        with store.writing() as connection:
             connection.exec_driver_sql(word)
         store.close()
     store = Store.in_file(tmp_path / "gate.sqlite")
