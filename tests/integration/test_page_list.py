@@ -84,3 +84,17 @@ def test_a_gate_that_is_down_is_said_and_found_again(gate: Gate, open_page: Any)
     assert text(page, ".badge.big") == "Undecided", "what was known stays"
     gate.down = False
     page.wait_for_selector("#link[data-kind=live]")
+
+
+def test_nothing_is_asked_while_nobody_looks(gate: Gate, open_page: Any) -> None:
+    gate.rollouts = {"r": rollouts.undecided(40, time.time() - 40)}
+    page = open_page(f"{gate.url}/rollouts/r", complain=False)
+    turn = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    turn += "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(turn % "true")
+    asked = len(gate.asked)
+    gate.rollouts = {"r": rollouts.undecided(50, time.time() - 50)}
+    page.wait_for_timeout(1500)
+    assert len(gate.asked) == asked and text(page, ".traffic b") == "30 %"
+    page.evaluate(turn % "false")
+    page.wait_for_selector(".traffic b:text-is('40 %')")

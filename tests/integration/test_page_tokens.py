@@ -124,7 +124,7 @@ def test_where_anyone_reads_only_a_decision_asks(scene: Callable[..., Any], open
     page.fill("[name=by]", "mallory")
     reject = page.get_by_role("button", name="Reject")
     reject.click()
-    page.wait_for_selector("text=Who decides has to say a token")
+    page.wait_for_selector("text=To decide, write your token")
     assert page.evaluate("document.activeElement.name") == "token" and not page.locator("[name=by]").is_visible()
     page.fill("[name=token]", "b" * 24)
     reject.click()

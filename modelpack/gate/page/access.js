@@ -40,7 +40,7 @@
   // Asks for a token at the top of the page until `again` gets an answer; `show` may be called at each refusal.
   function prompt(main, again) {
     const token = field(), said = el("p", { role: "alert" });
-    const form = el("form", {}, token.node, el("button", { "data-kind": "wait" }, "Show"));
+    const form = el("form", {}, token.node, el("button", { "data-kind": "wait" }, "Go on"));
     const node = el("section", { class: "card token" }, el("h1", {}, "This gate asks for a token"),
       el("p", {}, "Who runs the gate gives it to you. This tab keeps it until it is closed."), form, said);
     form.addEventListener("submit", (event) => {

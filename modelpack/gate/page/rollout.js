@@ -146,7 +146,7 @@
         if (answer.status === 422) access.forget(); // it says nobody's name: there are no tokens any more
         wants(answer.status === 401);
         if (answer.status === 401) token.input.focus();
-        const problem = answer.status !== 401 ? (await answer.text()).trim() : refused ? "The gate does not know this token" : "Who decides has to say a token";
+        const problem = answer.status !== 401 ? (await answer.text()).trim() : refused ? "The gate does not know this token" : "To decide, write your token";
         say(said, answer.ok ? "" : problem);
         if (answer.ok) node.hidden = true;
       } catch {
