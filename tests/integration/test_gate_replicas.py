@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -156,11 +157,15 @@ def test_what_serves_is_watched_by_one_and_told_of_once(tmp_path: Path, postgres
         many = [{"id": f"r{n}", key: value} for n in range(30)]
         assert requests.post(f"{url}/api/v1/models/mpg/{what}", json={what: many}, timeout=5).ok
 
-    def until(wanted: list[tuple[str, str]]) -> None:
+    def until(what: Callable[[], Any], wanted: Any) -> None:
         end = time.monotonic() + 20
-        while heard != wanted:
-            assert time.monotonic() < end, heard
+        while (found := what()) != wanted:
+            assert time.monotonic() < end, found
             time.sleep(0.1)
+
+    def shown() -> list[bool]:
+        texts = [requests.get(f"{each.url}/metrics", timeout=5).text for each in (pair.one, pair.two)]
+        return ["modelpack_gate_signal_status{" in each for each in texts]
 
     with ExitStack() as stack:
         receiver = stack.enter_context(serve(hear))
@@ -171,15 +176,14 @@ def test_what_serves_is_watched_by_one_and_told_of_once(tmp_path: Path, postgres
         assert two.ask("confirm-rollout").status_code == 200  # one hears of the Canary from the database
         tell(two.url, "predictions", "prediction", 20.0)
         tell(one.url, "labels", "truth", 29.0)
-        until([("live", "firing")])
+        until(lambda: heard, [("live", "firing")])
         health = [requests.get(f"{each.url}/api/v1/models/mpg/health", timeout=5).json() for each in (one, two)]
         assert health[0] == health[1] and health[0]["status"] == "stale"
-        metrics = [requests.get(f"{each.url}/metrics", timeout=5).text for each in (one, two)]
-        assert ["modelpack_gate_specstatus{" in each for each in metrics] == [True, False]
+        until(shown, [True, False])
         one.end(signal.SIGKILL)
         pair.until_watching(two, LEASE + 5)
         tell(two.url, "labels", "truth", 20.5)
-        until([("live", "firing"), ("live", "resolved")])
+        until(lambda: heard, [("live", "firing"), ("live", "resolved")])
         one.start()
         time.sleep(2.5)
         assert heard == [("live", "firing"), ("live", "resolved")]
