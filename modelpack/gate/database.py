@@ -26,6 +26,15 @@ HUNG = 20.0  # seconds in a transaction without a statement after which PostgreS
 QUEUED = 60.0  # seconds that a write to SQLite waits for those before it; each takes less than a millisecond
 LEASE = 10.0  # seconds without a sign of life after which another gate watches
 _CONNECTIONS = 20  # of one gate; PostgreSQL allows 100 unless told otherwise
+_STATEMENT = 6.0  # seconds for one statement, a wait for a lock included
+# libpq's: seconds until a connection, and until one that says nothing any more is given up (the last in milliseconds)
+_NETWORK = {
+    "connect_timeout": 3,
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 7000,
+}
 _TAKEN = "55P03"  # PostgreSQL's lock_not_available
 _POSTGRES = "postgresql+psycopg"
 _meta = sa.MetaData()
@@ -33,7 +42,7 @@ _leases = sa.Table(
     "leases",
     _meta,
     sa.Column("name", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, nullable=False, unique=True),  # so that to renew it is no change of a key
+    sa.Column("holder", sa.String, nullable=False),
     sa.Column("until", sa.Float, nullable=False),  # by the database's clock
 )
 _WATCHER = "watcher"
@@ -60,7 +69,7 @@ class Database:
                 raise InputError("the database", f"{address.drivername!r} is not supported", f"use {_POSTGRES}://…")
             options: dict[str, Any] = {"pool_size": _CONNECTIONS, "pool_timeout": LOCK_TIMEOUT, "max_overflow": 0}
             if address.drivername == _POSTGRES:
-                options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 3}}
+                options |= {"pool_pre_ping": True, "connect_args": _NETWORK}
             self._engine = self._writer = sa.create_engine(address, **options)
             self.shared = self._engine.dialect.name == "postgresql"
             if not self.shared:
@@ -172,20 +181,20 @@ class Database:
             if connection.execute(_leases.update().where(ours).values(until=now + LEASE)).rowcount:
                 return self._term
             self._term = secrets.token_hex(8)
-            new = {"holder": self._term, "until": now + LEASE}
-            take = insert(_leases).values(name=_WATCHER, **new)
-            free = _leases.c.until < now
-            take = take.on_conflict_do_update("leases_pkey", set_=new, where=free)
-            return str(connection.scalar(take.returning(_leases.c.holder)) or "")
+            # unlike the renewal this waits for those that were told that the lease is theirs
+            connection.execute(_leases.delete().where(_leases.c.until < now))
+            take = insert(_leases).values(name=_WATCHER, holder=self._term, until=now + LEASE)
+            taken = take.on_conflict_do_nothing().returning(_leases.c.holder)
+            return str(connection.scalar(taken) or "")
 
     def leads(self, term: str) -> bool:
-        """Whether that time goes on. It cannot end before the transaction does that this is asked in, nor does that keep
-        it from being renewed."""
+        """Whether that time goes on. It cannot end before the transaction does that this is asked in."""
         if not self.shared:
             return True
         ours = (_leases.c.name == _WATCHER) & (_leases.c.holder == term)
         with self.transaction() as connection:
-            return connection.execute(_leases.select().where(ours).with_for_update(read=True, key_share=True)).first() is not None
+            kept = _leases.select().where(ours).with_for_update(read=True, key_share=True)
+            return connection.execute(kept).first() is not None
 
     def yield_lease(self) -> None:
         """Let another gate watch at once."""
@@ -204,6 +213,7 @@ def _tune_shared(connection: Any, _: Any) -> None:
     """A gate that hangs in a transaction, or is stopped, keeps the others waiting no longer than this."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT:g}s'")
+        cursor.execute(f"SET statement_timeout = '{_STATEMENT:g}s'")
         cursor.execute(f"SET idle_in_transaction_session_timeout = '{HUNG:g}s'")
     connection.commit()
 

@@ -20,6 +20,7 @@ from modelpack.errors import ModelpackError
 
 MEDIA_TYPE = "text/event-stream"
 LISTENERS = 100
+LISTS = 10  # different lists that are listened to: each costs a search in all rollouts
 LOOK = 1.0  # seconds
 ALIVE = 15.0  # seconds without a word, after which a comment shows both ends that the other is there
 
@@ -32,9 +33,12 @@ class Live:
         self._listeners = 0
         self._closed = asyncio.Event()
 
-    def wants(self, request: Request) -> bool:
-        """Whether to answer with a stream: it asks for one, and there is room."""
-        return MEDIA_TYPE in request.headers.get("accept", "") and self._listeners < LISTENERS
+    def wants(self, request: Request, key: str) -> bool:
+        """Whether to answer with a stream of this key: it asks for one, and there is room. A list's begins with "?"."""
+        if MEDIA_TYPE not in request.headers.get("accept", "") or self._listeners >= LISTENERS:
+            return False
+        lists = [each for each in tuple(self._subjects) if each.startswith("?")]
+        return not key.startswith("?") or key in lists or len(lists) < LISTS
 
     def stream(self, key: str, stamp: Callable[[], object], render: Callable[[], str]) -> StreamingResponse:
         """`render` gives one line of JSON, `stamp` what differs once that would; both may wait for the database."""

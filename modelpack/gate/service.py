@@ -113,9 +113,9 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
             }
 
         try:
-            if live.wants(request):
-                render = partial(_json, RolloutList, answer)
-                return live.stream(f"?{request.url.query}", page, render)
+            key = f"?{(wanted, text, before, limit)}"
+            if live.wants(request, key):
+                return live.stream(key, page, partial(_json, RolloutList, answer))
             return answer()
         except NotFoundError as error:
             raise HTTPException(404, str(error)) from error
@@ -132,7 +132,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
 
         Who accepts text/event-stream gets it again whenever it has changed.
         """
-        if live.wants(request) and store.rollout(rollout_id):
+        if live.wants(request, rollout_id) and store.rollout(rollout_id):
             stamp, render = partial(store.stamp, rollout_id), partial(_json, RolloutView, partial(_whole, rollout_id))
             return live.stream(rollout_id, stamp, render)
         return _whole(rollout_id)

@@ -23,7 +23,7 @@ from modelpack.gate.rollouts import FAILED, Rollout
 from modelpack.gate.verdict import Decision
 
 LISTED = 100  # rollouts that a list gives
-HISTORY = 400  # points of a check's history that are served
+HISTORY = 400  # points of a check's history that are served; of twice as many each second one is forgotten
 _meta = sa.MetaData()
 _ID = "rollouts.id"
 
@@ -78,10 +78,11 @@ _points = sa.Table(
     "points",
     _meta,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("rollout", sa.ForeignKey(_ID), index=True, nullable=False),
+    sa.Column("rollout", sa.ForeignKey(_ID), nullable=False),
     sa.Column("name", sa.String, nullable=False),
     *(sa.Column(name, sa.Float) for name in ("t", "weight", "estimate", "low", "high", "n")),
     sa.Column("verdict", sa.String, nullable=False),
+    sa.Index("points_of_check", "rollout", "name", "id"),
 )
 _weights = sa.Table(
     "weights",
@@ -130,6 +131,14 @@ _WEIGHTS = (
 _of_check = (_evidence.c.rollout == sa.bindparam("an_id")) & (_evidence.c.name == sa.bindparam("a_name"))
 _ADD_EVIDENCE, _CHANGE_EVIDENCE = _evidence.insert(), _evidence.update().where(_of_check)
 _ADD_POINT = _points.insert()
+_of_points = (_points.c.rollout == sa.bindparam("an_id")) & (_points.c.name == sa.bindparam("a_name"))
+_POINTS = sa.select(sa.func.count()).where(_of_points)
+_ranked = (
+    sa.select(_points.c.id, sa.func.row_number().over(order_by=_points.c.id.desc()).label("n"))
+    .where(_of_points)
+    .subquery()
+)
+_HALVE = _points.delete().where(_points.c.id.in_(sa.select(_ranked.c.id).where(_ranked.c.n % 2 == 0)))
 _WATCHED = sa.select(_rollouts.c.namespace, _rollouts.c.name).where(_rollouts.c.ended.is_(None)).distinct()
 
 
@@ -296,14 +305,17 @@ class Store(Database):
                 else:
                     connection.execute(_CHANGE_EVIDENCE, {"an_id": rollout.id, "a_name": name, **values})
                 if window.pairs is not None:
-                    here = (_answers.c.rollout == rollout.id) & (_answers.c.name == name)
-                    connection.execute(_answers.delete().where(here))
+                    before_it = (_answers.c.rollout == rollout.id) & (_answers.c.name == name)
+                    connection.execute(_answers.delete().where(before_it))
                     answers = {"rollout": rollout.id, "name": name, "data": basis.pack(window.pairs)}
                     connection.execute(_answers.insert().values(answers))
                 if last is None or replace(last, reason=evidence.reason, n_primary=evidence.n_primary) != evidence:
                     columns = {key: getattr(evidence, key) for key in ("estimate", "low", "high", "n", "verdict")}
                     point = {"rollout": rollout.id, "name": name, "t": now, "weight": rollout.weight}
                     connection.execute(_ADD_POINT, point | columns)
+                    here = {"an_id": rollout.id, "a_name": name}
+                    if (connection.scalar(_POINTS, here) or 0) > 2 * HISTORY:
+                        connection.execute(_HALVE, here)
 
     def bases(self, rollout_id: str) -> dict[str, Basis]:
         """What each check's latest evidence rests on, by its name, without what was counted and told."""
@@ -322,11 +334,10 @@ class Store(Database):
     def history(self, rollout_id: str, name: str) -> list[dict[str, Any]]:
         """A check's evidence over time, thinned to `HISTORY` points with the newest kept."""
         columns = [_points.c[key] for key in ("t", "weight", "estimate", "low", "high", "n", "verdict")]
-        query = (
-            sa.select(*columns).where(_points.c.rollout == rollout_id, _points.c.name == name).order_by(_points.c.id)
-        )
+        query = sa.select(*columns).where(_of_points).order_by(_points.c.id)
         with self.transaction() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query.order_by(_points.c.id))]
+            found = connection.execute(query, {"an_id": rollout_id, "a_name": name})
+            rows = [dict(row._mapping) for row in found]
         stride = -(-len(rows) // HISTORY) or 1
         return rows[::-1][::stride][::-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -134,3 +135,32 @@ def test_reading_needs_a_token_unless_told_so(tmp_path: Path) -> None:
             assert requests.get(f"{s.url}/{path}", timeout=5).status_code == status, path
         known = {"Authorization": f"Bearer {ADA}"}
         assert requests.get(f"{s.url}/api/v1/rollouts", headers=known, timeout=5).status_code == 200
+
+
+def test_what_ended_longer_ago_than_it_is_to_keep_is_forgotten(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        s = ProcessScene(tmp_path, stack, GOOD, model_server(0.1))
+        for number in (1, 2):
+            s.folder.write(phase="Progressing")
+            s.until("confirm-traffic-increase", 200, checksum=f"c{number}")
+            s.folder.write(phase="Failed")
+            s.ask("post-rollout", phase="Failed", checksum=f"c{number}")
+        newest, oldest = (each["id"] for each in s.rollouts())
+        time.sleep(1.1)
+        assert s.end() == 0
+        s.words = ("--keep", "1h")
+        s.start()
+        time.sleep(1)
+        assert [each["id"] for each in s.rollouts()] == [newest, oldest]
+        assert s.end() == 0
+        s.words = ("--keep", "1s")
+        s.start()
+        end = time.monotonic() + 10
+        while len(s.rollouts()) > 1:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert [each["id"] for each in s.rollouts()] == [newest]  # the newest of a Canary stays
+        assert requests.get(f"{s.url}/api/v1/rollouts/{oldest}", timeout=5).status_code == 404
+        assert s.end() == 0
+        odd = modelpack("gate", "serve", "--rehearsal", str(tmp_path), "--keep", "soon", cwd=tmp_path)
+        assert odd.code == 2 and "'soon' is not a duration" in odd.err

@@ -18,6 +18,7 @@ import requests
 
 from modelpack.errors import InputError, RemoteError
 from modelpack.gate.database import LEASE
+from modelpack.gate.engine import RENEWAL
 from modelpack.gate.store import Store
 from tests.fakes.counted import counted
 from tests.fakes.rehearsal import GATE, model_server, serve, webhook
@@ -48,7 +49,7 @@ class Pair:
     def watches(scene: ProcessScene) -> bool:
         return "modelpack_gate_watches 1.0" in requests.get(f"{scene.url}/metrics", timeout=5).text
 
-    def until_watching(self, scene: ProcessScene, seconds: float = 10) -> None:
+    def until_watching(self, scene: ProcessScene, seconds: float = 40) -> None:
         end = time.monotonic() + seconds
         while not self.watches(scene):
             assert time.monotonic() < end
@@ -99,7 +100,7 @@ def test_requests_are_counted_once_whoever_watches(pair: Pair) -> None:
     before = pair.counted()
     assert before in (200, 220)
     assert one.end() == 0  # it gives the lease back
-    pair.until_watching(two, LEASE / 2)
+    pair.until_watching(two, LEASE - RENEWAL - 1)  # sooner than it would run out
     assert pair.counted() == before
     two.traffic(50, 50, looks=4)
     pair.until_counted(before + 200)
@@ -109,7 +110,7 @@ def test_requests_are_counted_once_whoever_watches(pair: Pair) -> None:
     one.start()
     assert one.ask("confirm-promotion").status_code == 200 and not pair.watches(one)
     two.end(signal.SIGKILL)
-    pair.until_watching(one, LEASE + 5)
+    pair.until_watching(one)
     assert one.ask("confirm-promotion").status_code == 200
 
 
@@ -121,7 +122,7 @@ def test_a_gate_that_was_stopped_for_a_while_adds_nothing(pair: Pair) -> None:
     time.sleep(1)
     one.process.send_signal(signal.SIGSTOP)
     try:
-        pair.until_watching(two, LEASE + 5)
+        pair.until_watching(two)
         before = pair.counted()
         two.traffic(50, 50, looks=4)
         pair.until_counted(before + 200)

@@ -91,6 +91,23 @@ def test_listeners_are_bounded_and_leave_room_when_they_go(
         time.sleep(0.2)
 
 
+def test_different_lists_are_bounded_however_they_are_spelled(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LISTS", 1)
+    s = scene()
+    with ExitStack() as stack:
+        for query, kind in (
+            ("?limit=5", "text/event-stream"),
+            ("?limit=5&x=1", "text/event-stream"),  # the same list
+            ("?limit=6", "application/json"),
+        ):
+            answer = listen(stack, f"{s.url}/api/v1/rollouts{query}")
+            assert answer.headers["content-type"].startswith(kind), query
+            if kind == "text/event-stream":
+                next(events(answer))
+
+
 def test_a_gate_that_stops_does_not_wait_for_listeners(scene: Callable[..., Any]) -> None:
     s = scene(ProcessScene)
     s.until("confirm-traffic-increase", 200)

@@ -7,9 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from modelpack.errors import InputError, RemoteError
+from modelpack.gate.checks import Evidence, Window
 from modelpack.gate.database import DatabaseError
 from modelpack.gate.rollouts import Rollout
-from modelpack.gate.store import LISTED, Event, Store
+from modelpack.gate.store import HISTORY, LISTED, Event, Store
 
 
 @pytest.fixture
@@ -73,6 +74,18 @@ def test_writes_wait_for_each_other_longer_than_sqlite_would(store: Store) -> No
     for each in threads:
         each.join(10)
     assert failed == [] and len(store.events("r1")) == 20
+
+
+def test_a_history_does_not_grow_without_end_and_has_its_newest_points(store: Store) -> None:
+    store.add(rollout(1), {})
+    count = 2 * HISTORY + 100
+    with store.writing():
+        for number in range(count):
+            store.add_evidence(rollout(1), {"errors": (Evidence("undecided", "", n=number), Window())}, float(number))
+    with store.transaction() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM points")) <= 2 * HISTORY
+    times = [each["t"] for each in store.history("r1", "errors")]
+    assert len(times) <= HISTORY and times == sorted(times) and times[-1] == count - 1 and times[0] < 4
 
 
 def test_what_says_that_it_reads_cannot_write(store: Store) -> None:
