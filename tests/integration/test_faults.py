@@ -166,7 +166,7 @@ def test_a_good_model_passes_every_check(tmp_path: Path, artifacts: Path, proces
     place = Place(tmp_path / "state", artifacts, processes)
     place.rehearse("v1")
     # v2 is another kind of model than v1: its answers differ more than those of two versions of one kind
-    shadow, drift = SHADOW.replace("tolerance: 1.5", "tolerance: 15"), DRIFT.replace("limit: 0.1", "limit: 0.5")
+    shadow, drift = SHADOW.replace("tolerance: 1.5", "tolerance: 15"), DRIFT.replace("limit: 0.1", "limit: 1")
     outcome, found = place.rehearse("v2", drift + FLEET + LABELS + shadow)
     figures("v2", outcome, found.values())
     assert outcome.result is Result.PROMOTED, outcome.reason
@@ -183,7 +183,7 @@ def test_promotion_waits_for_the_owner_also_past_the_horizon(
     owner = threading.Thread(target=approve, args=(place.gate.address,))
     owner.start()
     # what finds no drift accepts as the horizon ends
-    outcome, found = place.rehearse("v2", DRIFT.replace("limit: 0.1", "limit: 0.5") + APPROVAL, GOLDEN)
+    outcome, found = place.rehearse("v2", DRIFT.replace("limit: 0.1", "limit: 1") + APPROVAL, GOLDEN)
     owner.join()
     assert outcome.result is Result.PROMOTED, outcome.reason
     assert outcome.rollout is not None
