@@ -272,6 +272,10 @@ def test_a_report_holds_what_the_decision_rests_on(open_page: Any, tmp_path: Pat
     told = ("kind: Gate", "sha256:" + "a" * 64, "scipy", *counted, "12 labels are forgotten or corrected since")
     for words in told:
         assert words in text(page, ".basis")
+    report = rollouts.report(state("promoted"))
+    report["basis"]["golden"]["pairs"] = None
+    file.write_bytes(render_report(report))
+    assert "the answers were too long to keep" in text(open_page(file.as_uri()), ".basis")
 
 
 def test_the_chain_of_origin_is_shown_and_stays_text(gate: Gate, open_page: Any) -> None:

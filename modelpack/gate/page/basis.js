@@ -18,7 +18,7 @@
     const answered = (pairs, role) => `${count(pairs.filter((pair) => !pair[role].error).length)} answered`;
     const told = ({ predictions, labels, known }) => {
       const lost = predictions - known.predictions, changed = labels - known.labels;
-      const since = [lost ? `${count(lost)} predictions are forgotten since` : "", changed ? `${count(changed)} labels are forgotten or corrected since` : ""].filter(Boolean);
+      const since = [lost > 0 ? `${count(lost)} predictions are forgotten since` : "", changed > 0 ? `${count(changed)} labels are forgotten or corrected since` : ""].filter(Boolean);
       return [`${count(predictions)} predictions, ${count(labels)} labels`, ...since].join("; ");
     };
     const rows = basis.flatMap(([name, seen]) => {
