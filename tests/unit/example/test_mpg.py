@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import requests
 
 from tests.example import Example, needs
+from tests.fakes.http import serve
 
 MPG = Example("mpg")
 EXAMPLE, serving = MPG.folder, MPG.serving
@@ -125,6 +127,23 @@ def test_predict_protocol(v4: str, body: Any, code: int, sentence: str) -> None:
         assert len(answer.json()["predictions"]) == len(body["instances"])
     else:
         assert sentence in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("more", "model"), [({}, "mpg"), ({"MODEL_NAME": "economy"}, "economy")])
+def test_the_gate_is_told_what_was_predicted_of_the_model_that_it_knows(
+    artifacts: Path, more: dict[str, str], model: str
+) -> None:
+    with (
+        serve(lambda request: (200, b"{}")) as gate,
+        serving(artifacts / "v1", {"MODEL_FEEDBACK": gate.url, **more}) as url,
+    ):
+        answer = requests.post(f"{url}/v1/models/mpg:predict", json={"instances": [CAR]}, timeout=10).json()
+        until = time.monotonic() + 10
+        while not gate.seen and time.monotonic() < until:
+            time.sleep(0.05)
+    assert gate.seen[0].path == f"/api/v1/models/{model}/predictions"
+    (told,) = json.loads(gate.seen[0].body)["predictions"]
+    assert (told["id"], told["prediction"], told["segment"]) == (answer["ids"][0], answer["predictions"][0], "usa")
 
 
 def test_the_other_addresses(v4: str) -> None:
