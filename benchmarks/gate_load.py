@@ -121,10 +121,18 @@ def gate(folder: Path, database: str) -> Iterator[tuple[str, int]]:
         process.wait(30)
 
 
+def _cores() -> tuple[set[int], set[int]]:
+    """The gate's core, and that of the load and the database: threads that wake each other across cores of a virtual
+    machine take many times as long, and which do would be chance."""
+    first, *rest = sorted(os.sched_getaffinity(0))
+    return {first}, set(rest[:1]) or {first}
+
+
 def serve(folder: Path, database: str) -> None:
     from modelpack.gate.server import Options
     from modelpack.gate.server import serve as run
 
+    os.sched_setaffinity(0, _cores()[0])
     run(folder, Cluster(), "127.0.0.1", 0, lambda url: print(url, flush=True), Options(database=database))
 
 
@@ -153,8 +161,7 @@ class Connection(asyncio.Protocol):
             self._load.answered(call, head[9:12].decode(), self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._call:
-            self._load.answered(self._call, "lost", None)
+        self._load.closed(self, self._call)
 
 
 class Call(NamedTuple):
@@ -190,7 +197,9 @@ class Load:
         end = loop.time() + LONGEST
         while len(self.took) < self._sent and loop.time() < end:
             await asyncio.sleep(0.05)
-        self.answers["lost"] += self._sent - len(self.took)
+        if len(self.took) < self._sent:
+            self.answers["without an answer"] = self._sent - len(self.took)
+        self.answers["closed"] = 0  # those that this closes are no loss
 
     def answered(self, call: Call, status: str, free: Connection | None) -> None:
         self.took.append(asyncio.get_running_loop().time() - call.due)
@@ -198,6 +207,11 @@ class Load:
         if free:
             self._free.append(free)
             self._next()
+
+    def closed(self, connection: Connection, call: Call | None) -> None:
+        """A call that was under way is lost; one that kept still is not used again."""
+        self._free = [each for each in self._free if each is not connection]
+        self.answers[f"{call.hook} lost" if call else "closed"] += 1
 
     def _next(self) -> None:
         while self._free and self._waiting:
@@ -250,8 +264,12 @@ def main() -> None:
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cores, others = os.sched_getaffinity(0), _cores()[1]
+        os.sched_setaffinity(0, others)
         database = stack.enter_context(postgres()) if given.postgres else ""
+        os.sched_setaffinity(0, cores)
         url, pid = stack.enter_context(gate(folder, database))
+        os.sched_setaffinity(0, others)
         measured(url, pid, given.rollouts, given.rate, given.seconds)
         store = Store(database) if database else Store.in_file(folder / "gate.sqlite")
         with closing(store), store.transaction() as connection:

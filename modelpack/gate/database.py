@@ -25,7 +25,7 @@ LOCK_TIMEOUT = 3.0  # seconds; with one reading of the Canary less than the 10 s
 HUNG = 20.0  # seconds in a transaction without a statement after which PostgreSQL ends it
 QUEUED = 60.0  # seconds that a write to SQLite waits for those before it; each takes less than a millisecond
 LEASE = 10.0  # seconds without a sign of life after which another gate watches
-_CONNECTIONS = 20  # of one gate; PostgreSQL allows 100 unless told otherwise
+_CONNECTIONS = 24  # of one gate; PostgreSQL allows 100 unless told otherwise
 _STATEMENT = 6.0  # seconds for one statement, a wait for a lock included
 # libpq's: seconds until a connection, and until one that says nothing any more is given up (the last in milliseconds)
 _NETWORK = {
@@ -170,6 +170,12 @@ class Database:
         if problem:
             raise problem
 
+    def checkpoint(self) -> None:
+        """Bring SQLite's log of changes into its file: a write that had to would wait for the disk."""
+        if not self.shared:
+            with self.transaction() as connection:
+                connection.execute(sa.text("PRAGMA wal_checkpoint(PASSIVE)"))
+
     def lead(self) -> str:
         """Have the lease for `LEASE` seconds from now: a name for the time that we have had it without a gap, "" if
         another gate has it."""
@@ -218,9 +224,13 @@ def _tune_shared(connection: Any, _: Any) -> None:
     connection.commit()
 
 
+# a log of 80 MB is brought in by a write after all
+_PRAGMAS = ("synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON", "wal_autocheckpoint=20000")
+
+
 def _tune(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", *_PRAGMAS):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

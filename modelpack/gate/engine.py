@@ -32,15 +32,17 @@ from modelpack.gate.rollouts import ACTIVE, ANALYSIS, MINTING_HOOKS, Approval, C
 from modelpack.gate.samples import MetricSource
 from modelpack.gate.store import Event, Store
 from modelpack.gate.target import Surroundings, Target
+from modelpack.gate.turns import Turns
 from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
 from modelpack.gate.watcher import Watcher
 from modelpack.text import blanked
 
 SWEEP = 30.0  # seconds between looks at the Canaries that have no open rollout
-TURNS = 4  # looks that may read and judge at a time: calls want the processor too
-RENEWAL = 2.0  # seconds between renewals of the lease
+LOOKS = 4  # that read a Canary or judge at a time: calls want the API server and the database, too
+UNBOUND = 10_000  # turns where each has a connection to wait for: who had one of both would wait for who has the other
+RENEWAL = 2.0  # seconds between renewals of the lease, and between checkpoints
 RETENTION = 600.0  # seconds between searches for rollouts to forget
-JUDGED = 15.0  # seconds without a look after which a call has its rollout judged again
+JUDGED = 30.0  # seconds without a look after which a call has its rollout judged again
 NOTED = 20_000  # last calls that are kept in memory, by rollout and hook
 _MOVES_NOTHING = ("confirm-rollout", "event")
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -80,7 +82,8 @@ class Gate:
         self.feedback = Feedback(store, clock)
         self._measurements = Measurements(store)
         self._judging = Judging(store, self._measurements, self.feedback)
-        self._turns = threading.BoundedSemaphore(TURNS)
+        self._turns = Turns(UNBOUND if store.shared else 1)
+        self._looks = threading.BoundedSemaphore(LOOKS)
         self._term = "" if store.shared else store.lead()
         self._watcher = Watcher(self.look, self._watched)
         self._canaries = store.canaries()
@@ -145,9 +148,10 @@ class Gate:
         """Answer one call, after one look at the target unless the answer moves nothing."""
         rollout_id = ""
         try:
-            rollout = self._recent(call)
+            with self._turns.taken():
+                rollout = self._recent(call)
             if rollout is None:
-                with self._locked(call.namespace, call.name):
+                with self._locked(call.namespace, call.name), self._turns.taken():
                     rollout = self._find(call)
             rollout_id, decision = rollout.id, lifecycle.decision(rollout)
         except ModelpackError as error:
@@ -157,7 +161,8 @@ class Gate:
     def note(self, call: Call, answer: Answer) -> None:
         """Record a call with what it was answered; calls about no known rollout are only logged."""
         try:
-            self._note(call, answer)
+            with self._turns.taken():
+                self._note(call, answer)
         except ModelpackError as error:
             _log.warning("%s of %s/%s is not recorded: %s", call.hook, call.namespace, call.name, error)
 
@@ -216,7 +221,8 @@ class Gate:
 
     def _resolve(self, namespace: str, name: str) -> Target:
         self._looked.pop((namespace, name), None)
-        target = self._surroundings.resolve(namespace, name)
+        with self._turns.given_up():
+            target = self._surroundings.resolve(namespace, name)
         self._looked[namespace, name] = time.monotonic()
         return target
 
@@ -252,7 +258,8 @@ class Gate:
         """A model's gate.yaml and the files beside it as they are now, and what they say; raises ModelpackError."""
         if not _MODEL.fullmatch(model):
             raise InputError("the webhook's metadata", f"{model!r} is not a model", "write metadata: {model: NAME}")
-        files = self._surroundings.config(namespace, model)
+        with self._turns.given_up():
+            files = self._surroundings.config(namespace, model)
         config = read_files(tuple(sorted(files.items())), model)
         if config.name != model:
             raise InputError(f"{model}/gate.yaml", f"metadata.name is {config.name!r}, not {model!r}")
@@ -309,6 +316,7 @@ class Gate:
                 self._meters.clear()
                 self._term = term
             self._next_renewal = now + RENEWAL
+            self._store.checkpoint()
         if not self.leading:
             return set()
         if self._keep is not None and now >= self._next_retention:
@@ -326,7 +334,7 @@ class Gate:
         term = self._term
         if not term:
             return None
-        with self._turns, self._locked(namespace, name):
+        with self._looks, self._locked(namespace, name), self._turns.taken():
             now = self._clock()
             try:
                 target = self._resolve(namespace, name)
@@ -345,7 +353,7 @@ class Gate:
             steady = _steady(rollout, target, len(self._store.weights(rollout.id)))
             meter = self._meter(rollout, target, now)
         seen = meter.measure(steady, now, lambda: self._reread(rollout, steady.step)) if meter else _NOTHING
-        with self._turns, self._locked(namespace, name):
+        with self._looks, self._locked(namespace, name), self._turns.taken():
             latest = self._store.rollout(rollout.id)
             if latest and latest.ended is None and latest.state == ACTIVE and self._store.leads(term):
                 answered = any(any(each.canary.values()) for gains in seen.gains.values() for each in gains)

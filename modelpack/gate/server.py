@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -25,6 +26,7 @@ from modelpack.gate.target import Surroundings
 from modelpack.gate.watch import Tell, Watch
 
 SWITCH = 0.001  # seconds; a call waits so long for each thread that computes
+KEPT = 95  # seconds that a connection is kept without a call: longer than Go's clients keep it, 90 s, so none is lost
 STOP_TIMEOUT = 5  # seconds for calls under way when it is told to stop
 _log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ def serve(
     server = _server(app)
     server.when_stopping = app.state.close  # streams would keep it waiting
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what was imported stays: no collection has to look through it, while calls wait
     server.when_ready = lambda: ready(f"http://{shown}:{listener.getsockname()[1]}")
     gate.start()
     watch.start()
@@ -104,7 +107,8 @@ def _beside(listener: socket.socket | None, store: Store) -> Iterator[None]:
 
 def _server(app: Any) -> _Server:
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "proxy_headers": False}
-    return _Server(uvicorn.Config(app, **quiet, timeout_graceful_shutdown=STOP_TIMEOUT, lifespan="off"))
+    times: dict[str, Any] = {"timeout_keep_alive": KEPT, "timeout_graceful_shutdown": STOP_TIMEOUT}
+    return _Server(uvicorn.Config(app, **quiet, **times, lifespan="off"))
 
 
 class _Server(uvicorn.Server):

@@ -11,7 +11,7 @@ from modelpack.errors import ModelpackError
 
 IDLE = 0.5  # seconds between searches for open rollouts
 LONGEST = 15.0  # seconds between looks that fail
-SHARE = 0.4  # of a processor that computes, calls need the rest
+SHARE = 0.2  # of a processor that computes, calls need the rest
 STOP_TIMEOUT = 4.0  # seconds
 _log = logging.getLogger(__name__)
 

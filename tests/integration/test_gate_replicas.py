@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -23,6 +25,7 @@ from modelpack.gate.store import Store
 from tests.fakes.counted import counted
 from tests.fakes.rehearsal import GATE, model_server, serve, webhook
 from tests.integration.servers.gate import GOOD, QUICK, ProcessScene
+from tests.integration.servers.relay import pausing
 
 pytest.importorskip("psycopg")
 
@@ -190,16 +193,40 @@ def test_what_serves_is_watched_by_one_and_told_of_once(tmp_path: Path, postgres
         assert heard == [("live", "firing"), ("live", "resolved")]
 
 
-def test_a_look_that_takes_its_time_keeps_its_gate_from_no_renewal(postgres: str) -> None:
-    store = Store(postgres)
-    term = store.lead()
-    with ThreadPoolExecutor() as pool, store.locked("canary", "default", "mpg"):
-        assert store.leads(term)
-        assert pool.submit(store.lead).result(2) == term
-    store.close()
+def test_while_the_database_hangs_nothing_passes_and_no_call_waits_too_long(tmp_path: Path, postgres: str) -> None:
+    port = urlsplit(postgres).port
+    assert port
+    with ExitStack() as stack:
+        through, flows = stack.enter_context(pausing(port))
+
+        class Relayed(ProcessScene):
+            environ = MappingProxyType({"MODELPACK_GATE_DATABASE": postgres.replace(f":{port}/", f":{through}/")})
+
+        s = Relayed(tmp_path, stack, GOOD, model_server(0.1))
+        s.until("confirm-traffic-increase", 200)
+        flows.clear()
+        with ThreadPoolExecutor(40) as pool:  # more than there are connections; each waits 10 s at most
+            answers = list(pool.map(lambda _: s.ask("confirm-traffic-increase").status_code, range(40)))
+        assert set(answers) == {403}
+        assert requests.get(f"{s.url}/healthz", timeout=5).ok
+        flows.set()
+        s.until("confirm-traffic-increase", 200, 30)
 
 
-def test_without_the_database_nothing_passes_and_it_comes_back(tmp_path: Path, postgres: str) -> None:
+def test_a_lease_is_renewed_while_looks_hold_it_and_taken_only_once_it_ran_out(postgres: str) -> None:
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(closing(Store(postgres))) for _ in range(2))
+        term = one.lead()
+        assert term and not two.lead() and one.lead() == term
+        with two.transaction():
+            assert two.leads(term)  # as a look does that writes what it measured
+            begun = time.monotonic()
+            assert one.lead() == term and time.monotonic() - begun < 1
+        one.yield_lease()
+        assert two.lead() and not one.lead() and not one.leads(term)
+
+
+def test_an_address_of_no_database_is_a_sentence_without_the_password(postgres: str) -> None:
     with pytest.raises(RemoteError, match="cannot be opened") as refused:
         Store(postgres.replace("@127.0.0.1", "@127.0.0.2"))
     assert postgres.split(":")[2].split("@")[0] not in str(refused.value)

@@ -39,6 +39,16 @@ def cutting(port: int, times: int, after: int) -> Iterator[int]:
 
 
 @contextmanager
+def pausing(port: int) -> Iterator[tuple[int, threading.Event]]:
+    """Relay to `port` on loopback while the event is set; else nothing comes through, and nothing is closed."""
+    flows = threading.Event()
+    flows.set()
+    with _listening(lambda client: _relay(client, port, None, 0, flows)) as found:
+        yield found, flows
+        flows.set()
+
+
+@contextmanager
 def _listening(take: Callable[[socket.socket], None]) -> Iterator[int]:
     """Give every connection to a port of loopback to `take`, one after another."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -59,16 +69,25 @@ def _listening(take: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.close()
 
 
-def _relay(client: socket.socket, port: int, left: threading.Semaphore | None, after: int) -> None:
+_Flows = threading.Event | None
+
+
+def _relay(
+    client: socket.socket, port: int, left: threading.Semaphore | None, after: int, flows: _Flows = None
+) -> None:
     server = socket.create_connection(("127.0.0.1", port))
-    threading.Thread(target=_copy, args=(client, server, None, after), daemon=True).start()
-    threading.Thread(target=_copy, args=(server, client, left, after), daemon=True).start()
+    threading.Thread(target=_copy, args=(client, server, None, after, flows), daemon=True).start()
+    threading.Thread(target=_copy, args=(server, client, left, after, flows), daemon=True).start()
 
 
-def _copy(source: socket.socket, target: socket.socket, left: threading.Semaphore | None, after: int) -> None:
+def _copy(
+    source: socket.socket, target: socket.socket, left: threading.Semaphore | None, after: int, flows: _Flows
+) -> None:
     sent = 0
     with suppress(OSError):
         while data := source.recv(65536):
+            if flows:
+                flows.wait()
             if left and sent + len(data) > after and left.acquire(blocking=False):
                 target.sendall(data[: max(0, after - sent)])
                 break

@@ -88,6 +88,18 @@ def test_a_history_does_not_grow_without_end_and_has_its_newest_points(store: St
     assert len(times) <= HISTORY and times == sorted(times) and times[-1] == count - 1 and times[0] < 4
 
 
+def test_a_checkpoint_brings_what_was_written_into_the_file(store: Store, tmp_path: Path) -> None:
+    for number in range(300):
+        store.add(rollout(number), {"gate.yaml": b"x" * 10_000})
+    path, log = tmp_path / "gate.sqlite", tmp_path / "gate.sqlite-wal"
+    assert path.stat().st_size < 1_000_000 < log.stat().st_size  # no write did
+    store.checkpoint()
+    assert path.stat().st_size > 3_000_000
+    size = log.stat().st_size
+    store.add(rollout(300), {})
+    assert log.stat().st_size == size  # it begins anew
+
+
 def test_what_says_that_it_reads_cannot_write(store: Store) -> None:
     with pytest.raises(DatabaseError, match="readonly"), store.transaction() as connection:
         connection.execute(sa.text("DELETE FROM canaries"))
