@@ -67,6 +67,15 @@ def test_what_init_writes_is_valid(server: Server, tmp_path: Path, scaffold: Sca
     }
 
 
+def test_gates_that_share_a_database_need_no_volume_and_reach_it(server: Server) -> None:
+    built = list(yaml.safe_load_all(server.kubectl("kustomize", str(ROOT / "manifests" / "gate-replicas"))))
+    assert "PersistentVolumeClaim" not in {each["kind"] for each in built}
+    (gate,) = (each["spec"] for each in built if each["kind"] == "Deployment")
+    assert (gate["replicas"], gate["strategy"]["type"]) == (2, "RollingUpdate")
+    reached = [way for each in built if each["kind"] == "NetworkPolicy" for way in each["spec"].get("egress", ())]
+    assert {"ports": [{"protocol": "TCP", "port": 5432}]} in reached
+
+
 def test_a_misspelt_field_is_refused(server: Server) -> None:
     text = server.kubectl("kustomize", str(ROOT / "manifests" / "gate"))
     assert "unknown field" in server.valid(text.replace("readinessProbe", "readynessProbe"), fails=True)
