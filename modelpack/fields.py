@@ -21,6 +21,7 @@ T = TypeVar("T")
 _MISSING: Any = object()
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?%")
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0)
 _FLAGS = {"true": True, "false": False}
 _DEEPEST = 100  # the C composer recurses, and without a bound it takes the process with it
@@ -87,6 +88,9 @@ class Fields:
     def number(
         self, key: str, default: float = _MISSING, *, low: float | None = None, high: float | None = None
     ) -> float:
+        share = _PERCENT.fullmatch(_text(self._values[key]) or "") if key in self else None
+        if share:
+            raise self.error(key, "is not a number", f"a share of {share[1]} % is written {float(share[1]) / 100:g}")
         value = self._take(key, default, "a number", _number)
         if (low is not None and value < low) or (high is not None and value > high):
             raise self.error(key, f"{value:g} is not between {_bound(low)} and {_bound(high)}")

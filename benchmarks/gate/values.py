@@ -135,4 +135,32 @@ def distributions(rollouts: int) -> None:
         row(name, *cells, f"{np.mean(exposed):.0f}")
 
 
-TABLES = (means, quantiles, distributions)
+def limits(rollouts: int) -> None:
+    header("One look at ten even bins, limit 0.1, as many answers of either: rejected by what was counted, by the gate")
+    row("population stability index", "400: counted", "the gate", "4,000: counted", "the gate")
+    for true in (0.0, 0.055, 0.2):
+        row(f"{true:g}", *(percent(each) for answers in (400, 4000) for each in _beyond(true, answers, rollouts // 25)))
+
+
+def _beyond(true: float, answers: int, rollouts: int) -> tuple[float, float]:
+    """Shares of rollouts whose psi is beyond the limit and no chance: with what chance adds to it, and without."""
+    even = np.full(10, 0.1)
+    tilt = np.linspace(-1.0, 1.0, 10)
+    # the index rises with the tilt
+    low, high = 0.0, 3.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        shares = np.exp(middle * tilt) / np.exp(middle * tilt).sum()
+        low, high = (middle, high) if ((shares - even) * np.log(shares / even)).sum() < true else (low, middle)
+    shares = np.exp(low * tilt) / np.exp(low * tilt).sum()
+    rng = np.random.default_rng(SEED)
+    counted = gate = 0
+    for _ in range(rollouts):
+        one, other = (rng.multinomial(answers, each).astype(float).tolist() for each in (shares, even))
+        seen = distribution.changed([(one, other)], statistic="psi", limit=0.1, alpha=ALPHA, min_sample=answers)
+        counted += seen.p <= seen.allowed and distribution.psi(one, other) > 0.1
+        gate += seen.rejected
+    return counted / rollouts, gate / rollouts
+
+
+TABLES = (means, quantiles, distributions, limits)

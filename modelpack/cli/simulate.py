@@ -67,7 +67,7 @@ def simulate(
     """How long until a verdict, what is caught, how often a good canary is rejected, and what that costs.
 
     Draws rollouts of a good canary, and of each worse one, and has the checks of GATE judge them. Without --worse, each
-    check gets one that is twice its margin worse.
+    check gets one that is twice its margin worse, a drift check one that is half a standard deviation off.
 
     \b
     Examples:
@@ -91,7 +91,7 @@ def simulate(
         FILES[0]: gate.read_bytes(),
         **{name: path.read_bytes() for name, path in beside.items() if path.is_file()},
     }
-    config = parse(files, str(gate.parent))
+    config = parse(files, str(gate.parent), str(gate))
     shares, seconds = _schedule(canary, weights, interval)
     plan = room.plan(config, room.Traffic(_rate(traffic, seconds), shares, seconds), _baselines(baseline))
     asked: list[Mapping[str, float]] = [{}, *([_worse(each) for each in worse] or room.usual(plan))]
@@ -141,7 +141,9 @@ def _schedule(canary: Path | None, weights: str | None, interval: str | None) ->
 
 def _rate(text: str, interval: float) -> float:
     found = _RATE.fullmatch(text)
-    if not found or float(found[1]) <= 0:
+    if found and float(found[1]) <= 0:
+        raise click.BadParameter(f"{text!r} is no traffic: it has to be above 0", param_hint="--traffic")
+    if not found:
         raise click.BadParameter(f"{text!r} is not like 50/s, 3000/m or 3000/interval", param_hint="--traffic")
     return float(found[1]) / _SECONDS.get(found[2], interval)
 
@@ -192,6 +194,9 @@ def _text(plan: Plan, found: list[Scenario], seed: int) -> str:
         lines += [
             f"{_name(plan, each.worse)}: held, since not decided by the end of the horizon: {', '.join(few)}"
         ] * bool(few)
+        if each.worse and each.promoted > each.rollouts / 2:
+            share = 100 * each.promoted / each.rollouts
+            lines.append(f"{_name(plan, each.worse)}: promoted in {share:.0f} %: this gate.yaml lets it pass")
     lines += [
         "after, 9 of 10: until the verdict, the median and what 9 of 10 rollouts need; requests: of both versions",
         "until then, the median; its own: the canary's, on average; extra bad: of those, what the primary would have",

@@ -45,14 +45,15 @@ class GateConfig:
         return check.alpha if check.alpha is not None else left / own.count(None)
 
 
-def parse(files: Mapping[str, bytes], folder: str) -> GateConfig:
-    """Read a model's gate.yaml, and of the files beside it those that its checks need.
+def parse(files: Mapping[str, bytes], folder: str, name: str = "") -> GateConfig:
+    """Read a model's gate.yaml, and of the files beside it those that its checks need. `name` is what messages call
+    the gate.yaml where it is not the one in `folder`.
 
     Raises InputError with file and line, NotFoundError without a gate.yaml.
     """
     if FILE not in files:
         raise NotFoundError(f"{folder}/{FILE}", "there is no such file")
-    fields = read(files[FILE], f"{folder}/{FILE}")
+    fields = read(files[FILE], name or f"{folder}/{FILE}")
     fields.choice("apiVersion", [API_VERSION])
     fields.choice("kind", ["Gate"])
     metadata = fields.mapping("metadata")

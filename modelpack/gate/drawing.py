@@ -6,6 +6,7 @@ Requests are taken as independent. What nobody said of the primary is assumed, a
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,14 +24,18 @@ from modelpack.gate.checks.proportion import Proportion
 from modelpack.gate.checks.segments import Segments
 from modelpack.gate.checks.slo import Slo
 from modelpack.gate.selectors import Selector
+from modelpack.gate.statistics.distribution import STATISTICS
 
 BAD, SLOW = 0.01, 0.05  # assumed shares
 SPREAD = 0.7  # of the logarithm of an answer's time
+_OFF = 0.5  # a drift that one would want to catch, in standard deviations
 BINS = 10  # of predictions without a reference
 # Envoy's buckets, in milliseconds
 BOUNDS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000)
 
 Numbers = npt.NDArray[np.int64]
+_OF_ENVOY = ("envoy_", "istio_")  # what histograms of proxies with these buckets are called
+
 Rows = list[dict[str, float]]
 Draw = Callable[[np.random.Generator, Numbers, float], Rows]
 
@@ -83,7 +88,7 @@ def source_of(check: Check, given: Baseline | None) -> Source | None:
     if isinstance(check, Proportion):
         return _share(check, given, BAD, check.terms.margin, "are bad", _total)
     if isinstance(check, Latency) and check.threshold is not None:
-        what = f"take more than {check.threshold:g} {check.unit}".rstrip()
+        what = f"take more than {check.threshold:g} {check.unit}".rstrip() + _unknown(check.histogram, check.threshold)
         return _share(check, given, SLOW, check.terms.margin, what, _slower(check.threshold))
     if isinstance(check, Latency):
         usual = check.terms.margin or 20.0
@@ -93,6 +98,8 @@ def source_of(check: Check, given: Baseline | None) -> Source | None:
     if isinstance(check, Slo):
         slow = check.threshold is not None
         what = f"take more than {check.threshold:g} {check.unit}".rstrip() if slow else "are bad"
+        if check.histogram and check.threshold is not None:
+            what += _unknown(check.histogram, check.threshold)
         cells = _slower(check.threshold or 0.0) if slow else _total
         return _share(check, given, check.most / 2, check.most, what, cells)
     if isinstance(check, Mean):
@@ -115,6 +122,15 @@ def _share(
 
 def _total(number: Numbers, bad: Numbers) -> Rows:
     return [{"total": float(n), "bad": float(k)} for n, k in zip(number, bad, strict=True)]
+
+
+def _unknown(histogram: Selector, threshold: float) -> str:
+    """A warning where the proxy counts into no such bucket unless it is told to: the gate would hold."""
+    if threshold in BOUNDS or not histogram.metric.startswith(_OF_ENVOY):
+        return ""
+    place = bisect(BOUNDS, threshold)
+    near = " and ".join(f"{each:g}" for each in BOUNDS[max(0, place - 1) : place + 1])
+    return f"; but {threshold:g} is no bucket of Envoy's, and without it the gate holds: the nearest are {near}"
 
 
 def _slower(threshold: float) -> Callable[[Numbers, Numbers], Rows]:
@@ -183,9 +199,12 @@ def _drift(check: Drift) -> Source | None:
         chances = np.diff(np.concatenate([[0.0], ndtr(edges - worse), [1.0]]))
         return _cumulative(rng.multinomial(number, chances), cells)
 
+    one, other = ((1e9 * np.diff([0.0, *ndtr(edges - each), 1.0])).tolist() for each in (_OFF, 0.0))
+    found = STATISTICS[check.statistic](one, other)
     made = replace(check, histogram=check.histogram or Selector("predictions"), reference=reference)
     says = f"predictions in {len(counts)} bins as {'the reference has them' if reference else 'often each'}"
-    return Source(made, draw, says, "standard deviations", 0.5)
+    says += f"; {_OFF:+g} standard deviations are {check.statistic} {found:.3g}, the limit is {check.limit:g}"
+    return Source(made, draw, says, "standard deviations", _OFF)
 
 
 def _cumulative(counts: npt.NDArray[np.int64], bounds: list[str]) -> Rows:

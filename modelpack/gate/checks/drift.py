@@ -59,9 +59,10 @@ class Drift:
     @classmethod
     def parse(cls, fields: Fields) -> Drift:
         predictions = fields.flag("predictions")
-        if predictions == ("histogram" in fields):
-            key = "predictions" if predictions else "type"
-            raise fields.error(key, "either histogram or predictions: true is needed, not both")
+        if not predictions and "histogram" not in fields:
+            raise fields.error("type", "one of histogram and predictions: true is missing")
+        if predictions and "histogram" in fields:
+            raise fields.error("predictions", "either histogram or predictions: true is needed, not both")
         terms = Terms.parse(fields, compares=False)
         against = fields.choice("against", (PRIMARY, REFERENCE), PRIMARY)
         return cls(

@@ -40,8 +40,9 @@ class Latency:
     @classmethod
     def parse(cls, fields: Fields) -> Latency:
         if ("quantile" in fields) == ("threshold" in fields):
-            key = "quantile" if "quantile" in fields else "type"
-            raise fields.error(key, "either quantile or threshold is needed, not both")
+            if "quantile" not in fields:
+                raise fields.error("type", "one of quantile and threshold is missing")
+            raise fields.error("quantile", "either quantile or threshold is needed, not both")
         slower = "threshold" in fields
         return cls(
             terms=Terms.parse(fields, highest=1.0 if slower else None),

@@ -51,7 +51,9 @@ class Slo:
         if given[0] == "total":
             total, bad = traffic.selector(fields, "total"), traffic.selector(fields, "bad")
             return cls(terms, fields.number("max", low=0, high=1), total, bad)
-        if ("quantile" in fields) == ("threshold" in fields):
+        if "quantile" not in fields and "threshold" not in fields:
+            raise fields.error("histogram", "one of quantile and threshold is missing beside it")
+        if "quantile" in fields and "threshold" in fields:
             raise fields.error("histogram", "either quantile or threshold is needed beside it, not both")
         slower = "threshold" in fields
         return cls(

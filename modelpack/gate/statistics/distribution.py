@@ -9,6 +9,11 @@ test is the Cochran-Mantel-Haenszel test for any number of bins (Landis, Heyman,
 three-way contingency tables", International Statistical Review 46 (1978)): only answers of the same slice are compared,
 so that inputs that change for both versions alike while the weights climb are no drift. For ks it is the bound of
 Kolmogorov (1933) and Smirnov (1939), over bins conservative.
+
+Chance alone adds to a distance, most to few answers. Where nothing has changed psi is about (1/n + 1/m) times
+chi-square with bins - 1 degrees of freedom (Yurdakul, "Statistical Properties of Population Stability Index", 2018),
+the Jensen-Shannon divergence in nats an eighth of that, by the same expansion. What is held against the limit, and
+shown, is the distance less the mean of that.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from modelpack.gate.statistics.spending import Floats
 from modelpack.quality.drift import psi as _psi
 
 EXPECTED = 5.0  # of each version below which a bin is taken together with others: Cochran 1954
+_ADDED = {"psi": 1.0, "jensen-shannon": 1.0 / (8.0 * math.log(2.0))}  # by chance, times (bins - 1) (1/n + 1/m)
 
 
 def psi(one: Sequence[float], other: Sequence[float]) -> float:
@@ -61,9 +67,9 @@ STATISTICS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float]] = 
 
 @dataclass(frozen=True)
 class Change:
-    """`value` is the statistic over all that was seen, or up to the look that rejected. `p` is that of the last look
-    and `allowed` what it had to fall below; 1 and 0 before the first. `enough`: a look was taken. `sample`: the first
-    one's answers that `value` is of."""
+    """`value` is the statistic, less what chance adds on average, over all that was seen, or up to the look that
+    rejected. `p` is that of the last look and `allowed` what it had to fall below; 1 and 0 before the first. `enough`:
+    a look was taken. `sample`: the first one's answers that `value` is of."""
 
     value: float
     p: float
@@ -87,7 +93,6 @@ def changed(
 
     `reference`: the other ones are a sample that was there before, the same in every slice.
     """
-    measure = STATISTICS[statistic]
     found = Change(0.0, 1.0, 0.0, False, False, 0.0)
     mine = np.cumsum(np.array([each for each, _ in slices], dtype=np.float64), axis=0)
     looks = 0
@@ -100,14 +105,14 @@ def changed(
         strata = [(mine[index], np.array(slices[index][1], dtype=np.float64))] if reference else _strata(seen)
         allowed = alpha / (looks * (looks + 1.0))
         p = _smirnov(strata) if statistic == "ks" else _chance(strata)
-        value = measure(*_standardised(strata))
+        value = _distance(statistic, strata)
         found = Change(value, p, allowed, p <= allowed and value > limit, True, float(mine[index].sum()))
         if found.rejected:
             return found
     if not slices:
         return found
     strata = [(mine[-1], np.array(slices[-1][1], dtype=np.float64))] if reference else _strata(slices)
-    return Change(measure(*_standardised(strata)), found.p, found.allowed, False, found.enough, float(mine[-1].sum()))
+    return Change(_distance(statistic, strata), found.p, found.allowed, False, found.enough, float(mine[-1].sum()))
 
 
 Stratum = tuple[Floats, Floats]
@@ -130,6 +135,16 @@ def _standardised(strata: Sequence[Stratum]) -> tuple[list[float], list[float]]:
         whole = sum(n[role] for n in totals)
         found.append([float(each) for each in np.asarray(mixed) * whole / max(sum(weights), 1e-12)])
     return found[0], found[1]
+
+
+def _distance(statistic: str, strata: Sequence[Stratum]) -> float:
+    """The statistic less what chance adds on average, not below 0."""
+    one, other = _standardised(strata)
+    found = STATISTICS[statistic](one, other)
+    bins = sum(a + b > 0 for a, b in zip(one, other, strict=True))
+    # for one slice n m / (n + m)
+    size = sum(n * m / max(n + m, 1.0) for n, m in ((float(a.sum()), float(b.sum())) for a, b in strata))
+    return max(0.0, found - _ADDED.get(statistic, 0.0) * (bins - 1) / size) if size else found
 
 
 def _chance(strata: Sequence[Stratum]) -> float:

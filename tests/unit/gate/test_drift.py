@@ -258,9 +258,11 @@ def test_it_is_read_from_gate_yaml() -> None:
     assert isinstance(kept, Drift) and kept.key == "predictions" and kept.needs[0].kind == "histogram"
     for before, after, says in (
         ("predictions: true", "predictions: true, histogram: p", "not both"),
-        ("predictions: true, ", "", "either histogram or predictions"),
+        ("predictions: true, ", "", "type: one of histogram and predictions: true is missing"),
         ("statistic: psi", "statistic: kl", "is not one of"),
         ("limit: 0.25, ", "", "limit: is missing"),
+        ("limit: 0.25", "limit: 25 %", "limit: is not a number.*a share of 25 % is written 0.25"),
+        ("limit: 0.25", "limit: 2.5%", "a share of 2.5 % is written 0.025"),
         ("limit: 0.25", "limit: 0.25, margin: 1", "margin: is not a known key"),
         ("limit: 0.25", "limit: 0.25, reference: x", "reference: is not a known key"),
     ):

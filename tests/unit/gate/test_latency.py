@@ -180,7 +180,7 @@ def test_how_it_is_described(lines: str, statistic: str, measures: str, share: b
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (LINES + "margin: 1\n", "1: type: either quantile or threshold is needed"),
+        (LINES + "margin: 1\n", "1: type: one of quantile and threshold is missing"),
         (SLOWER + "quantile: 0.5\n", "7: quantile: either quantile or threshold"),
         (P99.replace("0.99", "99"), "5: quantile: 99 is not between"),
         (SLOWER.replace("0.05", "5"), "6: margin: 5 is not between 0 and 1"),

@@ -17,6 +17,7 @@ from modelpack.gate.simulate import Plan, Traffic, counters, plan, run, usual
 from modelpack.rollout import read_canary
 from tests.command import modelpack
 
+ROOT = Path(__file__).parents[3]
 HEAD = "apiVersion: modelpack.dev/v1\nkind: Gate\nmetadata: {name: mpg}\nhorizon: 10m\nchecks:\n"
 ERRORS = "- {name: errors, type: proportion, total: a, bad: b, margin: 0.02, min_sample: 500}\n"
 DETECT = ERRORS.replace("margin: 0.02", "margin: 0")
@@ -99,6 +100,20 @@ def test_a_drift_is_found_and_its_absence_is_not() -> None:
     found = planned(DRIFT)
     assert run(found, {"drift": 1.0}, 5, seed=1).rejected == 5
     assert run(found, {}, 5, seed=1).promoted == 5
+
+
+def test_a_threshold_that_the_proxy_has_no_bucket_for_is_said() -> None:
+    slow = SLOW.replace("histogram: h, threshold: 100", "histogram: envoy_cluster_upstream_rq_time, threshold: 60")
+    promise = slow.replace("latency", "slo").replace("margin: 0.05", "max: 0.1")
+    warning = "60 is no bucket of Envoy's, and without it the gate holds: the nearest are 50 and 100"
+    assert warning in planned(slow).sources["slow"].says and warning in planned(promise).sources["slow"].says
+    for known in (slow.replace("60", "100"), SLOW.replace("100", "60")):  # nobody knows another server's buckets
+        assert "bucket" not in planned(known).sources["slow"].says
+
+
+def test_a_drift_is_said_in_terms_of_the_limit() -> None:
+    says = planned(DRIFT.replace("0.1", "0.5")).sources["drift"].says
+    assert "+0.5 standard deviations are psi 0.238, the limit is 0.5" in says
 
 
 def test_segments_share_the_traffic() -> None:
@@ -186,11 +201,36 @@ def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     assert found["canaries"][0]["promoted"]["share"] == 1.0
 
 
+def test_a_worse_canary_that_is_promoted_is_pointed_out(tmp_path: Path) -> None:
+    (tmp_path / "gate.yaml").write_text(HEAD + DRIFT.replace("0.1", "0.5"))
+    words = ("gate", "simulate", "gate.yaml", "--traffic", "100/s", "--rollouts", "20", "--worse")
+    small, large = (modelpack(*words, f"drift={each}", cwd=tmp_path).out for each in ("0.5", "2"))
+    assert "drift +0.5 standard deviations: promoted in 100 %: this gate.yaml lets it pass" in small
+    assert "lets it pass" not in large
+
+
+def test_a_mistake_names_the_file_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "typo.yaml").write_text(HEAD + ERRORS.replace("propor", "propo"))
+    found = modelpack("gate", "simulate", "typo.yaml", "--traffic", "100/s", cwd=tmp_path)
+    assert found.code == 2 and found.err.startswith("error: typo.yaml:6: checks[0].type:")
+
+
+def test_the_documentation_shows_the_example_as_it_is() -> None:
+    text, example = (ROOT / "docs/gate.md").read_text(), (ROOT / "model-images/mpg/gate.yaml").read_bytes()
+    golden = (ROOT / "model-images/mpg/golden.jsonl").read_bytes()
+    config = parse({"gate.yaml": example, "golden.jsonl": golden}, "mpg")
+    for name, source in plan(config, BUSY, {}).sources.items():
+        assert f"\n{name}: {source.says}\n" in text
+    shown = parse({"gate.yaml": text.split("```yaml\n")[1].split("```")[0].encode(), "golden.jsonl": golden}, "mpg")
+    here = {each.name: each for each in config.checks}
+    assert all(each == here[each.name] for each in shown.checks if each.name != "golden")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
         (("--traffic", "fast"), "'fast' is not like 50/s"),
-        (("--traffic", "0/s"), "'0/s' is not like 50/s"),
+        (("--traffic", "0/s"), "'0/s' is no traffic: it has to be above 0"),
         (("--traffic", "5/s", "--weights", "10,x"), "is not a list of percents"),
         (("--traffic", "5/s", "--interval", "soon"), "is not a duration"),
         (("--traffic", "5/s", "--baseline", "errors"), "is not CHECK=VALUE or CHECK=VALUE:SD"),

@@ -203,7 +203,7 @@ def test_how_they_are_described(lines: str, statistic: str, limit: float, share:
         (SHARE + "margin: 0.1\n", "6: margin: is not a known key"),
         (SHARE + "segments: {label: region, most: 3, margin: 0.1}\n", "6: segments.margin: is not a known key"),
         (SLOWER + "quantile: 0.5\n", "2: histogram: either quantile or threshold is needed beside it, not both"),
-        (SLOWER.replace("threshold: 100\n", ""), "2: histogram: either quantile or threshold"),
+        (SLOWER.replace("threshold: 100\n", ""), "2: histogram: one of quantile and threshold is missing"),
         (SLOWER.replace("0.05", "5"), "4: max: 5 is not between 0 and 1"),
         (GAUGED.replace("max: 100\n", ""), "2: gauge: has no bound; write max: or min: beside it"),
         (GAUGED.replace("max: 100", "max: 1\nmin: 2"), "4: min: 2 is above max, 1"),

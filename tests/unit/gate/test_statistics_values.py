@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -218,6 +218,9 @@ def test_the_interval_of_one_quantile_holds_it() -> None:
 
 Pair = tuple[list[float], list[float]]
 
+EVEN = [0.1] * 10
+LITTLE, MUCH = ([0.1 + step] * 5 + [0.1 - step] * 5 for step in (0.023237, 0.043227))  # psi 0.055 and 0.2 beside even
+
 
 @pytest.mark.parametrize("name", distribution.STATISTICS)
 def test_distances_are_zero_for_equal_shares_and_symmetric(name: str) -> None:
@@ -258,6 +261,52 @@ def test_a_shift_is_rejected_and_inputs_that_change_for_both_are_not(name: str) 
 def test_what_is_no_chance_but_below_the_limit_is_not_rejected() -> None:
     assert changed(stream(0.3), limit=0.0).rejected
     assert not changed(stream(0.3), limit=0.5).rejected
+
+
+@pytest.mark.parametrize("name", ["psi", "jensen-shannon"])
+@pytest.mark.parametrize(("parts", "reference"), [(1, False), (4, False), (1, True)])
+def test_a_distance_is_without_what_chance_adds(name: str, parts: int, reference: bool) -> None:
+    rng = np.random.default_rng(3)
+    shares = np.linspace(1, 2, 10) / 15
+    truth = distribution.STATISTICS[name]((1e9 * shares).tolist(), [1e8] * 10)
+    counted, found = [], []
+    for _ in range(400):
+        slices: list[Pair] = []
+        for part in range(parts):  # of other sizes, as when weights climb
+            one, other = rng.multinomial(320 * (part + 2) // parts, shares), rng.multinomial(1600 // parts, EVEN)
+            slices.append((one.tolist(), other.tolist()))
+        sums = [np.sum([pair[role] for pair in slices], axis=0).tolist() for role in (0, 1)]
+        counted.append(distribution.STATISTICS[name](sums[0], sums[1]))
+        found.append(changed(slices, name, limit=10.0, reference=reference).value)
+    assert np.mean(counted) > 1.2 * truth
+    assert np.mean(found) == pytest.approx(truth, rel=0.06)
+    assert changed([([20.0] * 10, [40.0] * 10)], name).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shares", "answers", "by_what_was_counted", "by_the_gate"),
+    # shares of 400 canaries that a limit of 0.1 rejects, whose true psi is 0, 0.055 or 0.2
+    [
+        (EVEN, 400, 0.02, 0.0),
+        (EVEN, 4000, 0.0, 0.0),
+        (LITTLE, 400, 0.45, 0.13),
+        (LITTLE, 4000, 0.0, 0.0),
+        (MUCH, 400, 0.99, 0.95),
+        (MUCH, 4000, 1.0, 1.0),
+    ],
+)
+def test_a_canary_within_the_limit_is_seldom_rejected_for_what_chance_adds(
+    shares: Sequence[float], answers: int, by_what_was_counted: float, by_the_gate: float
+) -> None:
+    rng = np.random.default_rng(7)
+    counted = gate = 0
+    for _ in range(400):
+        one, other = (rng.multinomial(answers, each).astype(float).tolist() for each in (shares, EVEN))
+        seen = distribution.changed([(one, other)], statistic="psi", limit=0.1, alpha=0.05, min_sample=answers)
+        counted += seen.p <= seen.allowed and distribution.psi(one, other) > 0.1
+        gate += seen.rejected
+    assert counted / 400 == pytest.approx(by_what_was_counted, abs=0.06)
+    assert gate / 400 == pytest.approx(by_the_gate, abs=0.04)
 
 
 def test_looks_are_taken_when_the_sample_has_doubled_and_pay_for_themselves() -> None:
