@@ -174,7 +174,15 @@ def _decision(command: Any) -> Any:
     for option in (
         click.option("--note", default="", help="Why; it stands in the report."),
         click.option("--by", default="", metavar="NAME", help=f"Who decides, where no token in ${TOKEN} says it."),
-        click.option("--gate", "url", required=True, metavar="URL", help="The gate's address."),
+        click.option(
+            "--gate",
+            "url",
+            required=True,
+            envvar="MODELPACK_GATE",
+            show_envvar=True,
+            metavar="URL",
+            help="The gate's address.",
+        ),
         click.argument("rollout"),
     ):
         command = option(command)
@@ -222,5 +230,8 @@ def _decide(url: str, rollout: str, body: dict[str, str]) -> None:
         ) from error
     if not response.ok:
         kind = _ERRORS.get(response.status_code, RemoteError)
-        raise kind("the gate", response.text.strip()[:500] or f"answered {response.status_code}")
-    click.echo(f"{rollout}: {answer.get('verdict')}, {answer.get('reason')}")
+        remedy = f"put one into ${TOKEN}" if response.status_code == 401 else ""
+        if response.status_code == 422 and not body["by"]:
+            remedy = "say who decides by --by NAME"
+        raise kind("the gate", response.text.strip()[:500] or f"answered {response.status_code}", remedy)
+    click.echo(f"{rollout}: {answer.get('reason')}")

@@ -79,5 +79,5 @@ def _read(url: str, address: str) -> bytes:
     if status == 200:
         return bytes(data)
     said = blanked(data[:500].decode("utf-8", "replace")).strip() or f"answered {status}"
-    remedy = f"put one into ${TOKEN}" if status == 401 else ""
-    raise _REFUSALS.get(status, RemoteError)("the gate", said, remedy)
+    remedies = {401: f"put one into ${TOKEN}", 404: f"{url.rstrip('/')}/ lists them"}
+    raise _REFUSALS.get(status, RemoteError)("the gate", said, remedies.get(status, ""))

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from modelpack.errors import InputError, ModelpackError, NotFoundError
 from modelpack.gate import rollouts as lifecycle
@@ -33,7 +33,7 @@ from modelpack.gate.samples import MetricSource
 from modelpack.gate.store import Event, Store
 from modelpack.gate.target import Surroundings, Target
 from modelpack.gate.turns import Turns
-from modelpack.gate.verdict import HOLD, PASSES, PENDING, Decision
+from modelpack.gate.verdict import HOLD, LATE, PASSES, PENDING, PROMOTES, Answer, Decision
 from modelpack.gate.watcher import Watcher
 from modelpack.text import blanked
 
@@ -48,20 +48,7 @@ _MOVES_NOTHING = ("confirm-rollout", "event")
 _MODEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _log = logging.getLogger(__name__)
 _NOTHING = Measured()
-_TOO_LATE = Decision(HOLD, "the gate took too long to answer: ask again")
 Mint = Callable[[str, Call, Target, GateConfig, float], Rollout]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What Flagger gets: 200 or 403, the reason, and which rollout it was about ("" for none)."""
-
-    status: int
-    decision: Decision
-    rollout: str = ""
-
-
-LATE = Answer(403, _TOO_LATE)
 
 
 class Gate:
@@ -134,6 +121,10 @@ class Gate:
         """Where a Canary's counters are; raises ModelpackError."""
         return self._surroundings.source(self._surroundings.resolve(namespace, name), ())
 
+    def serves(self, namespace: str, name: str) -> str:
+        """The version that a Canary's primary runs; raises ModelpackError."""
+        return self._surroundings.resolve(namespace, name).primary.version
+
     # -- Flagger's calls
 
     def answer(self, call: Call, until: float = math.inf) -> Answer:
@@ -146,17 +137,18 @@ class Gate:
 
     def decide(self, call: Call) -> Answer:
         """Answer one call, after one look at the target unless the answer moves nothing."""
-        rollout_id = ""
         try:
             with self._turns.taken():
                 rollout = self._recent(call)
             if rollout is None:
                 with self._locked(call.namespace, call.name), self._turns.taken():
                     rollout = self._find(call)
-            rollout_id, decision = rollout.id, lifecycle.decision(rollout)
+                    if call.hook == PROMOTES:  # under the lock: whoever rejects it later hears of it
+                        self._store.add_event(rollout.id, self._event(call, _answer(call, rollout)))
+            return _answer(call, rollout)
         except ModelpackError as error:
             decision = Decision(HOLD, blanked(str(error)))
-        return Answer(200 if decision.verdict in PASSES[call.hook] else 403, decision, rollout_id)
+            return Answer(200 if HOLD in PASSES[call.hook] else 403, decision)
 
     def note(self, call: Call, answer: Answer) -> None:
         """Record a call with what it was answered; calls about no known rollout are only logged."""
@@ -171,12 +163,15 @@ class Gate:
             said = (call.phase, call.message, answer.status, answer.decision.reason)
             if self._noted.get((answer.rollout, call.hook)) == said:
                 return
-            self._store.add_event(answer.rollout, Event(self._clock(), call.hook, *said))
+            self._store.add_event(answer.rollout, self._event(call, answer))
             if len(self._noted) >= NOTED:
                 self._noted.clear()
             self._noted[answer.rollout, call.hook] = said
         elif answer.status != 200:
             _log.warning("%s of %s/%s: %s", call.hook, call.namespace, call.name, answer.decision.reason)
+
+    def _event(self, call: Call, answer: Answer) -> Event:
+        return Event(self._clock(), call.hook, call.phase, call.message, answer.status, answer.decision.reason)
 
     def settle(self, rollout_id: str, note: str) -> Rollout | None:
         """Note that Git says what serves again; None if there is no such rollout. A second note replaces the first."""
@@ -184,9 +179,13 @@ class Gate:
 
     def approve(self, rollout_id: str, approval: Approval) -> Rollout | None:
         """Let a person decide; None if there is no such rollout. Raises RefusedError if there is nothing to decide."""
-        decided = self._change(
-            rollout_id, lambda rollout: lifecycle.approve(rollout, approval, asked=self._judging.is_asked(rollout))
-        )
+
+        def decide(rollout: Rollout) -> Rollout:
+            calls = [each["answer"] for each in self._store.events(rollout_id) if each["hook"] == PROMOTES]
+            asked = self._judging.is_asked(rollout)
+            return lifecycle.approve(rollout, approval, asked=asked, confirmed=calls[-1:] == [200])
+
+        decided = self._change(rollout_id, decide)
         if decided is not None:
             status, reason = 200 if approval.approve else 403, decided.decision.reason
             log_verdict(decided)
@@ -384,6 +383,11 @@ class Gate:
         now = self._clock()
         target = self._surroundings.resolve(rollout.namespace, rollout.name)
         return now, _steady(rollout, target, step) if target.phase in ANALYSIS else None
+
+
+def _answer(call: Call, rollout: Rollout) -> Answer:
+    decision = lifecycle.decision(rollout)
+    return Answer(200 if decision.verdict in PASSES[call.hook] else 403, decision, rollout.id)
 
 
 def _pace(target: Target) -> float:

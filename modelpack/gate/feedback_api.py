@@ -176,6 +176,7 @@ def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Seque
         """How a model does that serves, each signal with its number, its limit and of how many it is."""
         found = looked(namespace, model)
         version = next((each["version"] for each in found if each["version"]), "")
+        version = version or watch.version(namespace, model)
         seen = {"model": model, "namespace": namespace, "version": version}
         return {**seen, "status": worst(found), "signals": found}
 
@@ -183,7 +184,7 @@ def routes(feedback: Feedback, watch: Watch, reads: Sequence[Any], writes: Seque
         try:
             return watch.look(namespace, model)
         except NotFoundError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(404, f"there is no model {model}: {error}") from error
         except InputError as error:
             raise HTTPException(422, str(error)) from error
 

@@ -223,11 +223,12 @@ def bind(call: Call, open_rollouts: Sequence[Rollout], target: Target, now: floa
     return Binding(changed=stepped_down, mint=True)
 
 
-def approve(rollout: Rollout, approval: Approval, asked: bool = False) -> Rollout:
+def approve(rollout: Rollout, approval: Approval, asked: bool = False, confirmed: bool = False) -> Rollout:
     """The rollout after a person decided, for good; evidence may still reject what was approved. Raises RefusedError.
 
     Approval answers a question, so there has to be one: a hold. Where that is a check that asks for a person (`asked`),
-    it is the answer to that alone. A person may reject as long as there is an analysis.
+    it is the answer to that alone, and the checks go on to decide. A person may reject as long as there is an analysis,
+    and Flagger was not told to promote (`confirmed`).
     """
     verdict = rollout.decision.verdict
     if rollout.ended is not None or rollout.state != ACTIVE:
@@ -236,10 +237,14 @@ def approve(rollout: Rollout, approval: Approval, asked: bool = False) -> Rollou
         raise RefusedError(rollout.id, "is rejected, and that stays", "start a new rollout")
     if approval.approve and verdict != HOLD:
         raise RefusedError(rollout.id, f"is not held but {verdict}: there is nothing to approve")
+    if confirmed and not approval.approve:
+        remedy = f"to go back, run modelpack rollback {rollout.model}"
+        raise RefusedError(rollout.id, "cannot be rejected: its promotion is confirmed already", remedy)
     said = f"{'approved' if approval.approve else 'rejected'} by {approval.by}"
     reason = said + (f": {approval.note}" if approval.note else "")
     if approval.approve and asked:
-        return replace(rollout, approved=approval.by + (f" ({approval.note})" if approval.note else ""))
+        approved = approval.by + (f" ({approval.note})" if approval.note else "")
+        return replace(rollout, approved=approved, decision=Decision(HOLD, f"{reason}; now the checks decide"))
     return replace(
         rollout, decision=Decision(ACCEPT, reason, final=True) if approval.approve else Decision(REJECT, reason)
     )

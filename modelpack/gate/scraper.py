@@ -49,7 +49,8 @@ class Scraper:
         return found
 
     def query(self, text: str, at: float) -> float | None:
-        raise InputError(text, "is PromQL, and there is no Prometheus here", "a check may have gauge: with a selector")
+        remedy = "a check may have gauge: with a selector, a signal is watched in a cluster alone"
+        raise InputError(text, "is PromQL, and there is no Prometheus here", remedy)
 
     def _scrape(self, now: float) -> None:
         """Read all counters; if that fails, what was known is left as it is."""

@@ -162,7 +162,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
         """Approve a rollout that is held, or reject one that is under way."""
         approval = body.approval(who)
         if approval is None:
-            raise HTTPException(422, "by: is needed where no token says who decides")
+            raise HTTPException(422, "by: is needed: this gate has no tokens, which would say who decides")
         try:
             found = gate.approve(rollout_id, approval)
         except RefusedError as error:
@@ -177,7 +177,7 @@ def create_app(gate: Gate, store: Store, watch: Watch | None = None, access: Acc
         try:
             config = gate.read_config(namespace, model)[1]
         except NotFoundError as error:
-            raise HTTPException(404, str(error)) from error
+            raise HTTPException(404, f"there is no model {model}: {error}") from error
         except InputError as error:
             raise HTTPException(422, str(error)) from error
         checks = [

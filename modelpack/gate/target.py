@@ -22,6 +22,11 @@ class Endpoint:
         """The model's identity here: the digest, or the whole reference where it has none."""
         return self.image.partition("@")[2] or self.image
 
+    @property
+    def version(self) -> str:
+        """What servers call it: the image's tag, else its digest."""
+        return self.image.partition("@")[0].rpartition("/")[2].partition(":")[2] or self.digest
+
 
 @dataclass(frozen=True)
 class Target:

@@ -17,12 +17,13 @@ GRACE = 1.05  # of the horizon: checks that accept at its end get more than the 
 # hook -> the verdicts it is answered 200 for. A 200 from `rollback` rolls back. `rollout` is called on every tick and a
 # refusal counts as a failed check, so it refuses only what is to be rolled back anyway; a refusal of `confirm-rollout`
 # would wait for ever.
+PROMOTES = "confirm-promotion"
 PASSES: dict[str, tuple[str, ...]] = {
     "confirm-rollout": VERDICTS,
     "pre-rollout": (UNDECIDED, ACCEPT),
     "rollout": (PENDING, UNDECIDED, HOLD, ACCEPT),
     "confirm-traffic-increase": (UNDECIDED, ACCEPT),
-    "confirm-promotion": (ACCEPT,),
+    PROMOTES: (ACCEPT,),
     "post-rollout": VERDICTS,
     "rollback": (REJECT,),
     "event": VERDICTS,
@@ -36,6 +37,18 @@ class Decision:
     verdict: str
     reason: str
     final: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Flagger gets: 200 or 403, the reason, and which rollout it was about ("" for none)."""
+
+    status: int
+    decision: Decision
+    rollout: str = ""
+
+
+LATE = Answer(403, Decision(HOLD, "the gate took too long to answer: ask again"))
 
 
 def combine(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -46,6 +47,8 @@ class Gate(Protocol):
 
     def metrics(self, namespace: str, name: str) -> MetricSource: ...
 
+    def serves(self, namespace: str, name: str) -> str: ...
+
     def now(self) -> float: ...
 
 
@@ -74,6 +77,13 @@ class Watch:
         asked = [each for each in specs if isinstance(each, Share | Level)]
         measured = self._measure(namespace, self._served().get((namespace, model), model), asked) if asked else []
         return self._gate.feedback.signals(model, told, measured, namespace)
+
+    def version(self, namespace: str, model: str) -> str:
+        """The version of a model that its Canary's primary runs, "" if nobody knows."""
+        name = self._served().get((namespace, model), "")
+        with suppress(ModelpackError):
+            return self._gate.serves(namespace, name) if name else ""
+        return ""
 
     def round(self) -> None:
         """One look at every model, and what is new told."""

@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelpack.errors import ModelpackError
-from modelpack.gate.engine import LATE, Gate
+from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Call
 from modelpack.gate.schema import Webhook
-from modelpack.gate.verdict import PASSES
+from modelpack.gate.verdict import LATE, PASSES
 
 PATH = "/flagger/"
 WITHIN = 8.0  # seconds; Flagger waits for 10 s unless the Canary says otherwise

@@ -15,6 +15,7 @@ from modelpack.errors import InputError, RemoteError
 from modelpack.rehearse.http import request, why
 from modelpack.rehearse.processes import Processes
 from modelpack.rehearse.state import State
+from modelpack.text import blanked
 from modelpack.token import bearer
 
 _START_SECONDS = 30.0
@@ -37,17 +38,18 @@ class Gate:
         wanted = (namespace, name, checksum)
         return next((each for each in found if tuple(map(each.get, ("namespace", "name", "checksum"))) == wanted), None)
 
-    def check(self, model: str) -> None:
+    def check(self, model: str) -> str:
         """Have the gate read a model's gate.yaml and golden set; raises InputError with what is wrong in them.
 
-        A gate that is down says nothing about them, and decides nothing later on.
+        Gives why it does not let them be read, "" if it does. One that is down says nothing, and decides nothing later.
         """
         try:
             response = request("GET", f"{self.address}/api/v1/models/{model}", timeout=_TIMEOUT, auth=bearer())
         except requests.RequestException:
-            return
+            return ""
         if response.status_code in (404, 422):
             raise InputError("the gate", response.text.strip())
+        return blanked(response.text).strip()[:500] if response.status_code == 401 else ""
 
     def add_labels(self, model: str, truths: Mapping[str, Any]) -> None:
         """Tell what was true, by the ids of requests. Raises RemoteError if the gate does not take it."""

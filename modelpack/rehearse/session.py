@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ from modelpack.rehearse.tick import Call, Event, Promote, Route, Save, Scale, Se
 from modelpack.rehearse.traffic import Request, Summary, Traffic, checks_of
 from modelpack.rehearse.truths import Truths
 from modelpack.rollout import Phase, Status
+from modelpack.token import TOKEN
 
 _LOOK_SECONDS = 0.1  # how often processes are looked at between ticks
 _START_SECONDS = 30.0  # a server starts no faster with --speed
@@ -262,7 +264,8 @@ class Rehearsal:
             self._hooks.gate = self.gate.address
         if self.gate is not None:
             self._note(f"The gate's page is {self.gate.address}/")
-            self.gate.check(self._plan.definition.name)
+            if refused := self.gate.check(self._plan.definition.name):
+                self._note(f"The gate does not say what it decides ({refused}): put its token into ${TOKEN}")
 
     def _judged(self) -> dict[str, object] | None:
         """What the gate has on this run; None from one that does not answer, as that decides nothing."""
@@ -280,7 +283,8 @@ class Rehearsal:
                 if (check.get("type"), check.get("verdict")) == ("approval", "hold"):
                     self._asked = True
                     left = self._settings.timeout - (time.monotonic() - self._started)
-                    how = f"modelpack gate approve {rollout} --gate {self.gate.address} --by NAME"
+                    by = "" if self._settings.gate and os.environ.get(TOKEN) else " --by NAME"
+                    how = f"modelpack gate approve {rollout} --gate {self.gate.address}{by}"
                     self._note(f"Waits {max(0.0, left):.0f} s for an approval ({check['name']}): {how}")
                     return
 

@@ -17,13 +17,14 @@ Answer = Callable[[str, dict[str, Any]], bool]
 class ScriptedGate:
     """`answer(hook, body)` says whether a webhook passes; `calls` are the hooks asked, with their bodies.
 
-    `wrong` is what it finds wrong in a model's files.
+    `wrong` is what it finds wrong in a model's files, `token` what it asks for before it tells anything.
     """
 
     answer: Answer
     url: str = ""
     final: bool = False
     wrong: str = ""
+    token: str = ""
     checks: tuple[dict[str, str], ...] = ()
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -54,7 +55,9 @@ def scripted_gate(answer: Answer = lambda hook, body: hook != "rollback") -> Ite
             return self._say(*((200, b"ok") if gate.answer(hook, body) else (403, b"not yet")))
 
         def do_GET(self) -> None:
-            if self.path.endswith("report.html"):
+            if gate.token and self.headers.get("Authorization") != f"Bearer {gate.token}":
+                self._say(401, b"this needs a token")
+            elif self.path.endswith("report.html"):
                 self._say(200, b"<!doctype html><title>r1</title>")
             elif self.path.startswith("/api/v1/models/") and gate.wrong:
                 self._say(422, gate.wrong.encode())

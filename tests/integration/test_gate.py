@@ -318,8 +318,18 @@ def test_labels_that_come_late_say_when_the_model_is_stale(process: Callable[...
         ("models/mpg/predictions", {"predictions": [{"id": "a", "prediction": 1}] * 1001}),
     ):
         assert post(path, **body).status_code == 422, (path, body)
-    for path in ("signals", "health"):
-        assert requests.get(f"{s.url}/api/v1/models/unknown/{path}", timeout=5).status_code == 404
+    for path in ("/signals", "/health", ""):
+        answer = requests.get(f"{s.url}/api/v1/models/unknown{path}", timeout=5)
+        assert answer.status_code == 404 and answer.text.startswith("there is no model unknown: ")
+
+
+def test_without_signals_health_says_the_primarys_version(scene: Callable[..., Scene]) -> None:
+    s = scene()
+    url = f"{s.url}/api/v1/models/mpg/health"
+    assert requests.get(url, timeout=5).json()["version"] == "", "no Canary of it ever called"
+    s.until("confirm-traffic-increase", 200)
+    health = requests.get(url, timeout=5).json()
+    assert (health["version"], health["status"]) == ("v1", "unwatched")
 
 
 def test_a_rollouts_page_has_the_lineage_of_its_image(scene: Callable[..., Scene]) -> None:

@@ -27,7 +27,7 @@ def s(tmp_path: Path) -> Iterator[Scene]:
         yield Scene(tmp_path, stack, GOOD, model_server(0.1))
 
 
-def test_a_person_decides_about_a_held_rollout(s: Scene, tmp_path: Path) -> None:
+def test_a_person_decides_about_a_held_rollout(s: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     s.until("confirm-traffic-increase", 200)
     rollout = s.rollouts()[0]["id"]
     words = ("gate", "approve", rollout, "--gate", s.url, "--by", "ada", "--note", "seen in staging")
@@ -37,15 +37,37 @@ def test_a_person_decides_about_a_held_rollout(s: Scene, tmp_path: Path) -> None
     s.until("confirm-promotion", 403)
     assert "no request has reached the canary" in s.until("confirm-traffic-increase", 403)
     done = modelpack(*words, cwd=tmp_path)
-    assert (done.code, done.out) == (0, f"{rollout}: accept, approved by ada: seen in staging\n")
-    assert s.ask("confirm-promotion").status_code == 200
+    assert (done.code, done.out) == (0, f"{rollout}: approved by ada: seen in staging\n")
     whole = s.whole()
     assert (whole["verdict"], whole["final"]) == ("accept", True)
     assert [each["reason"] for each in whole["events"] if each["hook"] == "approval"] == [whole["reason"]]
     assert "approved by ada" in requests.get(f"{s.url}/rollouts/{rollout}/report.html", timeout=5).text
-    assert modelpack("gate", "reject", rollout, "--gate", s.url, "--by", "bob", cwd=tmp_path).code == 0
+    monkeypatch.setenv("MODELPACK_GATE", s.url)
+    assert modelpack("gate", "reject", rollout, "--by", "bob", cwd=tmp_path).code == 0
     assert s.ask("rollback").text == "reject: rejected by bob\n"
     assert modelpack(*words, cwd=tmp_path).code == 4
+
+
+def test_a_confirmed_promotion_is_not_rejected_any_more(s: Scene, tmp_path: Path) -> None:
+    s.until("confirm-traffic-increase", 200)
+    s.folder.write(weight=20)
+    s.until("confirm-promotion", 403)
+    s.until("confirm-traffic-increase", 403)
+    words = (s.rollouts()[0]["id"], "--gate", s.url, "--by", "ada")
+    assert modelpack("gate", "approve", *words, cwd=tmp_path).code == 0
+    assert s.ask("confirm-promotion").status_code == 200
+    late = modelpack("gate", "reject", *words, cwd=tmp_path)
+    assert late.code == 4 and "its promotion is confirmed already" in late.sentence
+    assert "modelpack rollback mpg" in late.sentence and s.whole()["verdict"] == "accept"
+
+
+def test_a_token_that_no_gate_asks_for_decides_nothing(
+    s: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s.until("confirm-traffic-increase", 200)
+    monkeypatch.setenv("MODELPACK_GATE_TOKEN", ADA)
+    done = modelpack("gate", "reject", s.rollouts()[0]["id"], "--gate", s.url, cwd=tmp_path)
+    assert done.code == 2 and "this gate has no tokens" in done.sentence and "--by NAME" in done.sentence
 
 
 def test_a_decision_about_nothing_is_one_sentence(s: Scene, tmp_path: Path) -> None:
@@ -92,6 +114,7 @@ def test_with_tokens_a_person_decides_by_name_and_programs_settle_by_theirs(
         words = ("gate", "reject", rollout, "--gate", s.url)
         anybody = modelpack(*words, "--by", "mallory", cwd=tmp_path)
         assert anybody.code == 4 and "this needs a token" in anybody.sentence
+        assert "put one into $MODELPACK_GATE_TOKEN" in anybody.sentence
         assert modelpack(*words, cwd=tmp_path).code == 2
         monkeypatch.setenv("MODELPACK_GATE_TOKEN", "x" * 24)
         assert "this token is not known" in modelpack(*words, cwd=tmp_path).sentence
@@ -100,7 +123,7 @@ def test_with_tokens_a_person_decides_by_name_and_programs_settle_by_theirs(
             Gate(s.url).put_lineage(digest, {})
         monkeypatch.setenv("MODELPACK_GATE_TOKEN", ADA)
         done = modelpack(*words, "--by", "mallory", cwd=tmp_path)
-        assert (done.code, done.out) == (0, f"{rollout}: reject, rejected by ada\n")
+        assert (done.code, done.out) == (0, f"{rollout}: rejected by ada\n")
         monkeypatch.setenv("MODELPACK_GATE_TOKEN", SETTLE)
         s.folder.write(phase="Failed")
         s.ask("post-rollout", phase="Failed")

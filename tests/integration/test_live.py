@@ -179,7 +179,7 @@ def test_the_command_writes_the_report_in_each_format(scene: Callable[..., Scene
     assert b"To make the decision again" in (tmp_path / "r.html").read_bytes()
     assert json.loads(run("report", rollout, "--gate", s.url, "--format", "json").stdout)["rollout"]["id"] == rollout
     none = run("report", "none", "--gate", s.url)
-    assert none.returncode == 3 and "there is no rollout none" in none.stderr
+    assert none.returncode == 3 and f"there is no rollout none; {s.url}/ lists them" in none.stderr
     assert run("report", rollout, "--gate", "http://127.0.0.1:9").returncode == 5
     assert run("report", rollout, "--gate", "ftp://x").returncode == 2
 

@@ -162,6 +162,22 @@ def test_whoever_has_to_approve_is_told_how_once_and_has_until_the_timeout(clust
     assert re.fullmatch(rf"Waits [123] s for an approval \(owner\): {how}", said)
 
 
+@pytest.mark.parametrize("token", ["", "t" * 24])
+def test_where_a_gate_asks_for_a_token_a_rehearsal_says_so(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("MODELPACK_GATE_TOKEN", token)
+    with scripted_gate(lambda hook, body: hook in ("confirm-rollout", "pre-rollout")) as gate:
+        gate.token, gate.checks = "t" * 24, ({"name": "owner", "type": "approval", "verdict": "hold"},)
+        outcome = cluster.run("v2", gate, timeout=3)
+    said = [each.message for each in outcome.moments if "oken" in each.message or "approv" in each.message]
+    if token:
+        assert len(said) == 1 and said[0].endswith(f"modelpack gate approve r1 --gate {gate.url}"), "by its token"
+    else:
+        problem = "The gate does not say what it decides (this needs a token): put its token into $MODELPACK_GATE_TOKEN"
+        assert said == [problem]
+
+
 def test_a_gate_that_is_down_neither_promotes_nor_rolls_back(cluster: Cluster) -> None:
     with scripted_gate() as gate:
         pass

@@ -124,10 +124,13 @@ def test_who_is_asked_may_answer_after_the_horizon(scene: Scene) -> None:
     scene.look(400, 400)
     (rollout,) = scene.store.open()
     assert (rollout.decision.verdict, rollout.decision.final, scene.ask("confirm-promotion")) == ("hold", False, 403)
-    scene.gate.approve(rollout.id, Approval(True, "ada"))
+    told = scene.gate.approve(rollout.id, Approval(True, "ada", "fine"))
+    assert told and told.decision.reason == "approved by ada: fine; now the checks decide"
+    (event,) = [each for each in scene.store.events(rollout.id) if each["hook"] == "approval"]
+    assert event["reason"] == told.decision.reason
     scene.look(400, 400)
     assert scene.ask("confirm-promotion") == 200
-    assert "ada approved this rollout" in scene.reason
+    assert "ada (fine) approved this rollout" in scene.reason
 
 
 def test_a_lost_post_rollout_call_does_not_keep_a_rollout_open(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from modelpack.gate.cluster import InCluster
 from modelpack.gate.engine import Gate
 from modelpack.gate.rollouts import Approval, Call
 from modelpack.gate.store import Store
+from modelpack.gate.target import Endpoint
 from tests.fakes.cluster import CANARIES, FakeApi, canary, config_map, workload
 from tests.fakes.counted import counted
 from tests.fakes.rehearsal import V1, V2, serve
@@ -134,6 +135,18 @@ def test_an_image_without_a_digest_is_known_by_its_whole_reference(scene: Scene)
     assert scene.store.open()[0].digest == "registry.local/models/mpg:v2"
 
 
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("registry.local:5000/models/mpg:v2@sha256:1", "v2"),
+        ("registry.local:5000/models/mpg:v2", "v2"),
+        ("registry.local:5000/models/mpg@sha256:1", "sha256:1"),
+    ],
+)
+def test_a_version_is_called_by_its_tag_else_by_its_digest(image: str, version: str) -> None:
+    assert Endpoint("u", image).version == version
+
+
 def test_the_configuration_is_the_one_beside_the_canary(scene: Scene) -> None:
     scene.api.put(config_map("gate-mpg", {"golden.jsonl": "{}"}, "other"))
     assert scene.surroundings.config("default", "mpg") == {"gate.yaml": GATE.encode()}
@@ -213,10 +226,37 @@ def test_a_person_approves_a_held_rollout_and_no_other(scene: Scene) -> None:
     assert scene.ask("confirm-promotion") == 200 and scene.reason == "approved by ada: night"
     (event,) = [each for each in scene.store.events(rollout.id) if each["hook"] == "approval"]
     assert (event["answer"], event["reason"]) == (200, "approved by ada: night")
+    with pytest.raises(RefusedError, match="promotion is confirmed already; to go back, run modelpack rollback mpg"):
+        scene.gate.approve(rollout.id, Approval(False, "bob"))
+    assert scene.verdict() == "accept" and scene.ask("rollback") == 403
+
+
+def test_a_person_rejects_for_good_what_is_approved_and_not_confirmed(scene: Scene) -> None:
+    scene.ask("confirm-traffic-increase")
+    scene.status(canaryWeight=10)
+    for _ in range(5):
+        scene.look(0, 10)
+    assert scene.ask("confirm-promotion") == 403  # which confirms nothing
+    (rollout,) = scene.store.open()
+    scene.gate.approve(rollout.id, Approval(True, "ada"))
     scene.gate.approve(rollout.id, Approval(False, "bob"))
+    assert scene.ask("confirm-promotion") == 403
     assert scene.ask("rollback") == 200 and scene.reason == "rejected by bob"
     with pytest.raises(RefusedError, match="rejected, and that stays"):
         scene.gate.approve(rollout.id, Approval(True, "ada"))
+
+
+def test_a_rejection_after_a_confirmation_that_was_taken_back_counts(scene: Scene) -> None:
+    scene.ask("confirm-traffic-increase")
+    scene.status(canaryWeight=10)
+    for _ in range(20):
+        scene.look(100, 900)
+    assert scene.ask("confirm-promotion") == 200, scene.reason
+    scene.answer = lambda path, body: (503, b"no")
+    scene.look(10, 90)
+    assert scene.ask("confirm-promotion") == 403
+    decided = scene.gate.approve(scene.store.open()[0].id, Approval(False, "bob"))
+    assert decided and decided.decision.verdict == "reject"
 
 
 def test_a_canary_that_cannot_be_read_stops_no_other(tmp_path: Path, stack: ExitStack) -> None:

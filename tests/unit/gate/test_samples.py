@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelpack.errors import RemoteError
+from modelpack.errors import InputError, RemoteError
 from modelpack.gate.samples import Series, increase
 from modelpack.gate.scraper import Scraper
 from modelpack.gate.selectors import Selector
@@ -53,6 +53,13 @@ def test_a_counter_that_was_gone_counts_from_zero_again() -> None:
         scraper = Scraper(url, [selector.fill({"role": "canary"})])
         points = [scraper.samples(selector, "canary", 0, end)[0].points for end in (1.0, 2.0, 3.0)]
     assert points[-1] == ((1.0, 7.0), (2.0, 0.0), (3.0, 9.0))
+
+
+def test_promql_without_a_prometheus_is_an_error_that_fits_checks_and_signals() -> None:
+    with pytest.raises(
+        InputError, match=r"up: is PromQL, .*a check may have gauge: .*, a signal is watched in a cluster"
+    ):
+        Scraper("http://127.0.0.1:9", []).query("up", 1.0)
 
 
 @pytest.mark.parametrize("body", [b'envoy_cluster_upstream_rq_xx{a="b 1\n', b"envoy_cluster_upstream_rq_xx{} x\n"])

@@ -47,6 +47,7 @@ class FakeGate:
         self.prometheus = Prometheus()
         self.time = 1000.0
         self.leading = True
+        self.away = False
         self.served = {("default", "mpg"): "mpg"}
         self.asked_for: list[tuple[str, str]] = []
 
@@ -59,6 +60,11 @@ class FakeGate:
     def metrics(self, namespace: str, name: str) -> Prometheus:
         self.asked_for.append((namespace, name))
         return self.prometheus
+
+    def serves(self, namespace: str, name: str) -> str:
+        if self.away:
+            raise RemoteError("the API server", "cannot be reached")
+        return "v2" if (namespace, name) == ("default", "mpg") else ""
 
     def read_config(self, namespace: str, model: str) -> tuple[Mapping[str, bytes], GateConfig]:
         if model != "mpg":
@@ -86,6 +92,14 @@ def test_what_serves_is_looked_at_though_nobody_asks(gate: FakeGate) -> None:
         "memory": "stale",
         "cpu": "ok",
     }
+
+
+def test_the_version_that_serves_is_the_primarys(gate: FakeGate) -> None:
+    watch = Watch(gate)
+    assert watch.version("default", "mpg") == "v2"
+    assert watch.version("default", "nope") == "" == watch.version("other", "mpg")
+    gate.away = True
+    assert watch.version("default", "mpg") == ""
 
 
 def test_of_several_gates_one_watches(gate: FakeGate) -> None:
