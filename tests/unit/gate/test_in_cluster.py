@@ -251,11 +251,14 @@ def test_a_rejection_after_a_confirmation_that_was_taken_back_counts(scene: Scen
     scene.status(canaryWeight=10)
     for _ in range(20):
         scene.look(100, 900)
-    assert scene.ask("confirm-promotion") == 200, scene.reason
+    assert scene.gate.decide(Call("confirm-promotion", "default", "mpg", "Progressing", "c1", "mpg")).status == 200
+    (rollout,) = scene.store.open()
+    with pytest.raises(RefusedError, match="confirmed already"):  # though the call is not recorded yet
+        scene.gate.approve(rollout.id, Approval(False, "bob"))
     scene.answer = lambda path, body: (503, b"no")
     scene.look(10, 90)
     assert scene.ask("confirm-promotion") == 403
-    decided = scene.gate.approve(scene.store.open()[0].id, Approval(False, "bob"))
+    decided = scene.gate.approve(rollout.id, Approval(False, "bob"))
     assert decided and decided.decision.verdict == "reject"
 
 
