@@ -187,6 +187,9 @@ PYTHON
     printf '\nGit (%s), the newest first:\n' "$ORIGIN"
     git --no-pager --git-dir="$ORIGIN" log --format='  %h %s'
     printf '\nServing: %s\n' "$image"
+    printf '\nTo rehearse by hand, after a commit there:\n'
+    printf '  MODELPACK_VIA=%q .venv/bin/modelpack rehearse --repo %s --state %s%s' "$MODELPACK_VIA" "$ORIGIN" "$CLUSTER" "${KEEP:+ --gate $URL}"
+    printf ' --traffic model-images/mpg/traffic.jsonl --rate %s --speed %s\n' "$RATE" "$SPEED"
     if [ -n "$KEEP" ]; then printf '\nThe page stays up: %s (stop it with: kill %s)\n' "$URL" "$GATE"; fi
 }
 

@@ -115,6 +115,7 @@ def rehearse(
         named = resolve(ref, rules).reference if ref is not None else None
         built = partial(build, export=repository.export)
         plan = read_plan(repository.paths(), repository.read, named, environment, built)
+        _read_gate(plan, bool(gate))
         image = resolve(plan.image, rules).reference
         state = State(folder or home() / "rehearsals" / _name(plan, repo))
         rehearsal = Rehearsal(
@@ -170,6 +171,19 @@ def _home(repo: str, branch: str, ref: Reference | None, name: str) -> tuple[str
             _, model = find_model(repository.paths(), repository.read, ref)
         return repo, branch, name_there(model, environment)
     return *home_of(environment, repo, branch), name
+
+
+def _read_gate(plan: Plan, asked: bool) -> None:
+    """Raises what is wrong in the files that a gate will judge by, also where nothing is judged yet."""
+    from modelpack.rehearse.hooks import is_for_gate
+
+    try:
+        from modelpack.gate.config import FILE, parse
+    except ImportError:  # a gate elsewhere, asked by --gate, reads them itself
+        return
+    if asked or any(map(is_for_gate, plan.canary.webhooks)):
+        files = {FILE: plan.gate, "golden.jsonl": plan.golden, **plan.others}
+        parse({name: data for name, data in files.items() if data}, plan.folder, plan.definition.name)
 
 
 def _name(plan: Plan, repo: str) -> str:

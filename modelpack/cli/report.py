@@ -29,7 +29,8 @@ def report(rollout: str, url: str, kind: str | None, output: Path | None) -> Non
     """Write the report of a rollout: what was asked, counted and decided.
 
     html is one page that opens without a server, json everything that the decision can be made again from: the frozen
-    gate.yaml and files, what each check saw, versions. markdown is the short text of a commit message or pull request.
+    gate.yaml and files, what each check saw, versions. markdown is short text, for a terminal or a commit message
+    (modelpack comment writes into a pull request).
 
     \b
     Examples:
@@ -50,7 +51,7 @@ def report(rollout: str, url: str, kind: str | None, output: Path | None) -> Non
     if kind == "markdown":
         from modelpack.gitops import report as reports
 
-        data = reports.markdown(reports.parse(data, "the gate's report"), address).encode()
+        data = reports.readable(reports.parse(data, "the gate's report"), address).encode()
     if output is None:
         sys.stdout.buffer.write(data if data.endswith(b"\n") else data + b"\n")
         sys.stdout.buffer.flush()

@@ -91,7 +91,7 @@ def simulate(
         FILES[0]: gate.read_bytes(),
         **{name: path.read_bytes() for name, path in beside.items() if path.is_file()},
     }
-    config = parse(files, str(gate.parent), str(gate))
+    config = parse(files, str(gate.parent), shown=str(gate))
     shares, seconds = _schedule(canary, weights, interval)
     plan = room.plan(config, room.Traffic(_rate(traffic, seconds), shares, seconds), _baselines(baseline))
     asked: list[Mapping[str, float]] = [{}, *([_worse(each) for each in worse] or room.usual(plan))]

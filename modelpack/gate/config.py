@@ -45,19 +45,23 @@ class GateConfig:
         return check.alpha if check.alpha is not None else left / own.count(None)
 
 
-def parse(files: Mapping[str, bytes], folder: str, name: str = "") -> GateConfig:
-    """Read a model's gate.yaml, and of the files beside it those that its checks need. `name` is what messages call
-    the gate.yaml where it is not the one in `folder`.
+def parse(files: Mapping[str, bytes], folder: str, model: str = "", shown: str = "") -> GateConfig:
+    """Read a model's gate.yaml, and of the files beside it those that its checks need.
+
+    `model` is what it has to call the model, "" for anything; `shown` is what messages call it where it is not the one
+    in `folder`.
 
     Raises InputError with file and line, NotFoundError without a gate.yaml.
     """
     if FILE not in files:
         raise NotFoundError(f"{folder}/{FILE}", "there is no such file")
-    fields = read(files[FILE], name or f"{folder}/{FILE}")
+    fields = read(files[FILE], shown or f"{folder}/{FILE}")
     fields.choice("apiVersion", [API_VERSION])
     fields.choice("kind", ["Gate"])
     metadata = fields.mapping("metadata")
-    model = metadata.text("name")
+    name = metadata.text("name")
+    if model and name != model:
+        raise metadata.error("name", f"is {name!r}, not {model!r}")
     metadata.done()
     checks: list[Check] = []
     alpha = fields.number("alpha", DEFAULT_ALPHA, low=1e-6, high=0.5)
@@ -77,6 +81,6 @@ def parse(files: Mapping[str, bytes], folder: str, name: str = "") -> GateConfig
     if spent > alpha + 1e-12 or (None in own and spent >= alpha):
         problem = f"is {alpha:g}, and the checks' own are {spent:g} together"
         raise fields.error("alpha", problem, "it is the chance of a wrong verdict over all checks: give them less")
-    config = GateConfig(model, fields.duration("horizon"), alpha, tuple(checks), read_signals(fields, files, folder))
+    config = GateConfig(name, fields.duration("horizon"), alpha, tuple(checks), read_signals(fields, files, folder))
     fields.done()
     return config

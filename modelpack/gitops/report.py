@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from modelpack.errors import InputError
+from modelpack.forge.text import harmless
 from modelpack.gitops.change import version_of
 
 LONGEST: Final = 30_000  # characters; GitHub takes 65,536 a comment, and a pull request's body says other things too
@@ -23,6 +24,9 @@ _MARKUP = re.compile(r"[&<>\"'`*_\[\]|\\~$^=]")
 _BREAK = "&#8203;"
 _TRIGGER = re.compile(r"[@#!%:~&$^](?=\S)|\b(?:www|GH|GL)(?=[.-])", re.IGNORECASE)
 _CLOSING = re.compile(r"\b(c|f|r|i)(?=(?:los|ix|esolv|eopen|mplement)(?:e[sd]?|s|ed|es|ing)?\b)", re.IGNORECASE)
+_ENTITY = re.compile(r"&#(\d+);")
+# After a NUL: something to Markdown, wherever in a line. Inside of a word _ is nothing.
+_MEANS = re.compile(r"\0(?=[\\`*\[|~]|(?<!\w\0)_|_(?!\w)|<[\w/!?]|&#?\w+;)")
 _LINK = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.:-]*(?:/[A-Za-z0-9._~/?#%&=+,:-]*)?")
 
 _VERDICTS = {
@@ -97,6 +101,13 @@ def markdown(report: Mapping[str, Any], link: str = "") -> str:
     if notes := _notes(rehearsal, link):
         lines += ["", notes]
     return "\n".join(lines) + "\n"
+
+
+def readable(report: Mapping[str, Any], link: str = "") -> str:
+    """`markdown` for a terminal and a commit message: characters are written as themselves, with a backslash where
+    Markdown would take one for more. What a forge acts on in a commit message is broken without being seen."""
+    text = _ENTITY.sub(lambda found: f"\0{chr(int(found[1]))}", markdown(report, link).replace(_BREAK, ""))
+    return harmless(_MEANS.sub(r"\\", text).replace("\0", ""))
 
 
 def table(rollout: Mapping[str, Any]) -> str:

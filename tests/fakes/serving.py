@@ -72,7 +72,14 @@ spec:
       volumes: [{name: model, image: {reference: "%s"}}]
 """
 
-GATE = 'checks: [{name: golden, type: golden, path: "/predict"}]\n'
+GATE = """\
+apiVersion: modelpack.dev/v1
+kind: Gate
+metadata: {name: mpg}
+horizon: 10m
+checks:
+- {name: golden, type: golden, path: /predict, metric: mae, floor: 3, margin: 0.3}
+"""
 GOLDEN = '{"id": "a", "request": {"x": 1}, "expected": 1}\n{"id": "b", "request": {"x": 2}, "expected": 2}\n'
 
 

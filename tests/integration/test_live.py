@@ -174,7 +174,7 @@ def test_the_command_writes_the_report_in_each_format(scene: Callable[..., Scene
     text = run("report", rollout, "--gate", s.url)
     assert text.returncode == 0 and text.stdout.startswith("### Model mpg: v1 → v2")
     assert "| golden |" in text.stdout and "is rejected by chance in at most 5 %" in text.stdout
-    assert f"/rollouts/{rollout})" in text.stdout
+    assert f"/rollouts/{rollout})" in text.stdout and "&#" not in text.stdout
     assert run("report", rollout, "--gate", s.url, "-o", tmp_path / "r.html").returncode == 0
     assert b"To make the decision again" in (tmp_path / "r.html").read_bytes()
     assert json.loads(run("report", rollout, "--gate", s.url, "--format", "json").stdout)["rollout"]["id"] == rollout

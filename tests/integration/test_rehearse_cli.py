@@ -106,6 +106,25 @@ def test_a_wrong_gate_yaml_ends_it_before_anything_rolls(desk: Desk) -> None:
     assert err.splitlines()[-1] == f"error: the gate: {gate.wrong}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"gate": serving.GATE.replace("golden, path", "goldn, path")}, "gate.yaml:6: checks[0].type: "),
+        ({"gate": serving.GATE.replace("mpg", "tips")}, "gate.yaml:3: metadata.name: is 'tips', not 'mpg'"),
+        ({"golden": serving.GOLDEN + "{}\n"}, "golden.jsonl:3: "),
+    ],
+)
+def test_what_the_gate_will_read_is_read_where_it_judges_nothing_yet(
+    tmp_path: Path, changes: dict[str, str], problem: str
+) -> None:
+    desk = Desk(tmp_path)
+    desk.commit("v1", **changes)
+    code, out, err = desk.rehearse()
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"error: model-images/mpg/{problem}")
+    assert not desk.state.exists()
+
+
 def test_each_repository_has_a_cluster_of_its_own(desk: Desk, tmp_path: Path) -> None:
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "-q", desk.repo, other], check=True)

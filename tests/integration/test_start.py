@@ -69,6 +69,10 @@ def test_the_whole_job_then_again_and_interrupted(tmp_path: Path) -> None:
     assert len(list((EXAMPLE / "reports").glob("v*/report.json"))) == 4
     assert len(left_behind(mark)) == 1, "only the gate"
 
+    by_hand = re.findall(r"^  (MODELPACK_VIA=.*)$", done.stdout, re.MULTILINE)[0]
+    rehearsed = subprocess.run(["bash", "-c", by_hand], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert rehearsed.stdout.startswith("mpg v2: nothing to do"), rehearsed.stderr
+
     log = tmp_path / "second.log"
     with log.open("w") as output:
         again = subprocess.Popen([ROOT / "start.sh"], env=environ, stdout=output, stderr=output, start_new_session=True)

@@ -96,8 +96,8 @@ def between(low: float, high: float, show: Callable[[float], str]) -> str:
     if math.isfinite(low) and math.isfinite(high):
         return f"between {show(low)} and {show(high)}"
     if math.isfinite(low):
-        return f"at least {show(low)}"
-    return f"at most {show(high)}" if math.isfinite(high) else "no bounds yet"
+        return f"between {show(low)} and unknown"
+    return f"between unknown and {show(high)}" if math.isfinite(high) else "no bounds yet"
 
 
 def shares(bounds: Bounds, seen: Seen, question: Question) -> str:

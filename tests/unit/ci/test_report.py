@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelpack.errors import InputError
-from modelpack.gitops.report import LONGEST, markdown, model_of, parse, plain, table
+from modelpack.gitops.report import LONGEST, markdown, model_of, parse, plain, readable, table
 
 DIGEST = "@sha256:" + "0" * 64
 ERRORS: dict[str, Any] = {
@@ -147,6 +147,22 @@ def test_a_first_version_has_no_checks() -> None:
 )
 def test_text_from_outside_does_nothing(hostile: str, shown: str) -> None:
     assert plain(hostile, 40) == shown
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ('the primary\'s: 1.25 % of sha256:1a & "b" = c', 'the primary\'s: 1.25 % of sha256:1a & "b" = c'),
+        ("origin_eu is p < 0.05, _b_", "origin_eu is p < 0.05, \\_b\\_"),
+        (
+            "a | b <b> **c** `d` [e](f) ~g~ &lt; \\h",
+            "a \\| b \\<b> \\*\\*c\\*\\* \\`d\\` \\[e](f) \\~g\\~ \\&lt; \\\\h",
+        ),
+        ("@all fixes #1", "@\u2060all fix\u2060es #\u20601"),
+    ],
+)
+def test_a_terminal_and_a_commit_message_get_plain_words(reason: str, shown: str) -> None:
+    assert readable(ROLLOUT | {"reason": reason}).splitlines()[2] == f"**Rolled back**: {shown}"
 
 
 def test_no_field_escapes() -> None:

@@ -77,7 +77,7 @@ def times(n: int, shares: dict[str, float], **changes: Any) -> Window:
         (SLOWER.replace("100", "99"), times(600, SLOW), "hold", "99 is not a bound of request_time of the canary"),
         (P95, times(2000, FAST), "accept", "the canary's time within which 95 % of answers come is within the bound"),
         (P95, times(2000, FAST), "accept", "97.87 ms of 2,000 requests, between "),
-        (P95, times(600, SLOW), "reject", "at most 150 ms"),
+        (P95, times(600, SLOW), "reject", " ms and unknown; at most 150 ms"),
         (P95, times(0, SLOW), "undecided", "0 of at least 500"),
     ],
 )
