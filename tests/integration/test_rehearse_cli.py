@@ -125,6 +125,13 @@ def test_what_the_gate_will_read_is_read_where_it_judges_nothing_yet(
     assert not desk.state.exists()
 
 
+def test_a_gate_yaml_that_no_gate_will_read_is_left_alone(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.commit("v1", gate="kind: Nonsense\n", canary=serving.canary().replace("/flagger/", "/others/"))
+    assert desk.rehearse()[0] == 0
+    assert desk.rehearse("--gate", "http://127.0.0.1:9")[0] == 2
+
+
 def test_each_repository_has_a_cluster_of_its_own(desk: Desk, tmp_path: Path) -> None:
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "-q", desk.repo, other], check=True)
