@@ -64,6 +64,16 @@ def test_a_decision_needs_no_mouse(gate: Gate, open_page: Any) -> None:
     assert gate.told == [("/api/v1/rollouts/r/approval", {"decision": "reject", "by": "ada", "note": "wrong data"})]
 
 
+def test_who_writes_is_not_interrupted_by_a_new_verdict(gate: Gate, open_page: Any) -> None:
+    gate.rollouts = {"r": state("held", id="r")}
+    page = open_page(f"{gate.url}/rollouts/r")
+    page.fill("[name=note]", "wrong da")
+    gate.rollouts = {"r": state("undecided", id="r")}
+    page.wait_for_selector(".badge.big:has-text('Undecided')")
+    page.keyboard.type("ta")
+    assert page.input_value("[name=note]") == "wrong data" and page.locator("[name=note]").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["", "every-kind", "held", "rejected-golden"])
 def test_axe_finds_nothing_that_keeps_anybody_out(gate: Gate, open_page: Any, name: str, scheme: str) -> None:

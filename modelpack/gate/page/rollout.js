@@ -164,7 +164,10 @@
         buttons.approve.hidden = !held;
         if (token.node.hidden && access.held()) by.hidden = true;
         say(title, held ? "This rollout waits for a person: approve or reject it" : "Reject this rollout");
-        if (held !== asked) node.open = asked = held; // a person may close it after that
+        if (held !== asked) { // a person may close it after that, and is not interrupted in it
+          asked = held;
+          node.open = held || form.contains(document.activeElement);
+        }
       },
     };
   }
