@@ -204,8 +204,10 @@ class Feedback:
         """
         now, seen = self._clock(), self.seen(model) if specs else []
         found = [*(judge(each, seen, now) for each in specs), *measured]
-        with self._store.locked("stale", model), self._store.writing() as connection:
-            found = [_remember(connection, model, namespace, each, now) for each in found]
+        if found:
+            with self._store.locked("stale", model), self._store.writing() as connection:
+                found = [_remember(connection, model, namespace, each, now) for each in found]
+        with self._store.transaction() as connection:
             ours = (_episodes.c.model == model) & _episodes.c.namespace.in_(("", namespace))
             rows = connection.execute(_episodes.select().where(ours & _episodes.c.ended.is_(None))).all()
         since = {(row.kind, row.name): row.since for row in rows}

@@ -24,6 +24,7 @@ from modelpack.gate.samples import MetricSource
 from modelpack.gate.serving import OK, STALE, UNKNOWN, WAITING, Level, Share, Signal
 
 EVERY = 30.0  # seconds between rounds
+PAUSE = 0.01  # seconds between models: calls want the processor and the database, too
 TIMEOUT = 5.0  # seconds for a receiver to answer
 UNWATCHED = "unwatched"
 STATUSES = (STALE, UNKNOWN, WAITING, OK)  # the worst first
@@ -89,7 +90,7 @@ class Watch:
         """One look at every model, and what is new told."""
         latest: dict[tuple[str, str, str], Found] = {}
         for (namespace, model), name in self._served().items():
-            if self._stopped.is_set() or not self._gate.leading:
+            if self._stopped.wait(PAUSE) or not self._gate.leading:
                 break
             try:
                 latest[namespace, name, model] = self.look(namespace, model)
